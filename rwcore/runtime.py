@@ -1,0 +1,49 @@
+"""Threads, TF32, progress and memory of the running process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+Item = TypeVar("Item")
+
+
+def configure(*, threads: int | None = None, tf32: bool = False) -> None:
+    """Set what decides speed and rounding: CPU threads, and TensorFloat-32 on GPUs (off unless asked)."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
+def quiet() -> bool:
+    """Whether progress bars stay off: in CI, in a test worker, or when nobody watches the terminal."""
+    return bool(os.environ.get("CI") or os.environ.get("PYTEST_XDIST_WORKER")) or not sys.stderr.isatty()
+
+
+def progress(
+    items: Iterable[Item], *, desc: str, total: int | None = None, unit: str = "it"
+) -> Iterable[Item]:
+    """Wrap an iterable in a progress bar, unless nobody would see it."""
+    return tqdm(items, desc=desc, total=total, unit=unit, leave=False, disable=quiet())
+
+
+def peak_memory_bytes() -> int | None:
+    """Largest resident size of this process so far (VmHWM), or None where the system does not tell.
+
+    Pages of memory-mapped files count.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
