@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -29,9 +29,10 @@ def quiet() -> bool:
 
 def progress(
     items: Iterable[Item], *, desc: str, total: int | None = None, unit: str = "it"
-) -> Iterable[Item]:
+) -> Iterator[Item]:
     """Wrap an iterable in a progress bar, unless nobody would see it."""
-    return tqdm(items, desc=desc, total=total, unit=unit, leave=False, disable=quiet())
+    # An iterator: a bar itself looks like a sequence without being one.
+    return iter(tqdm(items, desc=desc, total=total, unit=unit, leave=False, disable=quiet()))
 
 
 def peak_memory_bytes() -> int | None:

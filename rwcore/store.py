@@ -155,8 +155,11 @@ def atomic_folder(final: Path) -> Iterator[Path]:
             yield folder
         with writing(final):
             for file in folder.rglob("*"):
+                # Temporary files are private; a cache may be shared by the users of a cluster.
+                file.chmod(0o755 if file.is_dir() else 0o644)
                 if file.is_file():
                     _flush(file)
+            folder.chmod(0o755)
             if final.exists():
                 shutil.rmtree(final)
             folder.rename(final)

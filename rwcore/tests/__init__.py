@@ -1,0 +1,1 @@
+"""Unit, property, drill and end-to-end tests, one file per module."""
