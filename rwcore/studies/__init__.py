@@ -1,0 +1,1 @@
+"""One module per study: a specification in, an artefact out."""

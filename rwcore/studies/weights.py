@@ -1,0 +1,174 @@
+"""Weight statistics of a model: computed once, found in the store afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from rwcore.models.locate import locate
+from rwcore.models.spec import LocalModel, ModelSpec
+from rwcore.parallel import Engine, InProcess
+from rwcore.provenance import Stopwatch, collect
+from rwcore.runtime import progress
+from rwcore.stats.classes import class_counts, class_totals
+from rwcore.stats.cosines import RWCosines, WeightStatistics, weight_statistics
+from rwcore.stats.half_coarse import half_coarse_counts
+from rwcore.stats.medians import layer_medians
+from rwcore.stats.norms import norm_ranges
+from rwcore.stats.null import mismatched_region
+from rwcore.store import ArtefactKey, Store, read_arrays, read_json, read_table, write_arrays, write_table
+from rwcore.weights.mlp import MlpWeights, mlp_weights
+from rwcore.weights.shape import read_shape
+
+DEFINITION = "weights/1"
+NULL_DEFINITION = "null_regions/1"
+ARRAYS = "statistics.safetensors"
+REGIONS = "null_regions.parquet"
+
+
+@dataclass(frozen=True)
+class WeightStudy:
+    """The weight statistics of one model under one processing.
+
+    Gate signs are folded where there is a gate (cos(gate, in) ≥ 0), as in the published gated results;
+    classes, medians of cos(in, out) and norms do not depend on it.
+
+    Attributes:
+        local: The model on this machine.
+        processing: ``as_published`` or ``raw``.
+        store: Where artefacts are kept.
+        engine: What runs layer-wise tasks.
+    """
+
+    local: LocalModel
+    processing: str
+    store: Store
+    engine: Engine
+
+    def mlp_weights(self) -> MlpWeights:
+        """The processed weights, streamed layer by layer, gate signs folded."""
+        return folded_weights(self.local, self.processing)
+
+    def _key(self, kind: str, definition: str) -> ArtefactKey:
+        return ArtefactKey.of(
+            kind, definition, model=self.local.identity(), processing=self.processing, fold_sign=True
+        )
+
+    @cached_property
+    def folder(self) -> Path:
+        """The artefact with cosines and norms; computed if it is not in the store."""
+
+        def compute(folder: Path) -> dict[str, object]:
+            stopwatch = Stopwatch()
+            weights = self.mlp_weights()
+            name = f"weights of {self.local.spec.id}"
+            statistics = weight_statistics(
+                progress(weights, desc=name, total=len(weights), unit="layer"), len(weights)
+            )
+            write_arrays(folder / ARRAYS, statistics.to_arrays())
+            return self._facts(stopwatch)
+
+        return self.store.get_or_compute(self._key("weights", DEFINITION), compute)
+
+    @cached_property
+    def statistics(self) -> WeightStatistics:
+        """Cosines and norms of every neuron."""
+        return WeightStatistics.from_arrays(read_arrays(self.folder / ARRAYS))
+
+    @property
+    def cosines(self) -> RWCosines:
+        """The cosines of every neuron."""
+        return self.statistics.cosines
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """What produced the cosines and norms."""
+        return dict(read_json(self.folder / "manifest.json"))
+
+    def class_counts(self) -> pd.DataFrame:
+        """Neurons per layer and class; see `rwcore.stats.classes.class_counts`."""
+        return class_counts(self.cosines)
+
+    def class_totals(self) -> pd.DataFrame:
+        """Neurons per class; see `rwcore.stats.classes.class_totals`."""
+        return class_totals(self.class_counts())
+
+    def half_coarse_counts(self) -> pd.DataFrame:
+        """Neurons per layer and cosine bin; see `rwcore.stats.half_coarse.half_coarse_counts`."""
+        return half_coarse_counts(self.cosines)
+
+    def medians(self) -> pd.DataFrame:
+        """Median cosines per layer; see `rwcore.stats.medians.layer_medians`."""
+        return layer_medians(self.cosines)
+
+    def norm_ranges(self) -> pd.DataFrame:
+        """Smallest and largest norms; see `rwcore.stats.norms.norm_ranges`."""
+        return norm_ranges(self.statistics)
+
+    def null_regions(self) -> pd.DataFrame:
+        """Mismatched-pair regions per layer (columns layer, cosine, low, high)."""
+
+        def compute(folder: Path) -> dict[str, object]:
+            stopwatch = Stopwatch()
+            tasks = [
+                LayerTask(self.local, self.processing, layer) for layer in range(len(self.mlp_weights()))
+            ]
+            frames = self.engine.map(regions_of_layer, tasks, desc=f"null regions of {self.local.spec.id}")
+            write_table(folder / REGIONS, pd.concat(frames, ignore_index=True))
+            return self._facts(stopwatch)
+
+        folder = self.store.get_or_compute(self._key("null-regions", NULL_DEFINITION), compute)
+        return read_table(folder / REGIONS)
+
+    def _facts(self, stopwatch: Stopwatch) -> dict[str, object]:
+        return collect(
+            stopwatch,
+            model=self.local.identity(),
+            processing=self.processing,
+            fold_sign=True,
+            dtype="float32",
+        )
+
+
+@dataclass(frozen=True)
+class LayerTask:
+    """One layer of one model: what a worker needs to stream it."""
+
+    local: LocalModel
+    processing: str
+    layer: int
+
+
+def folded_weights(local: LocalModel, processing: str) -> MlpWeights:
+    """The processed weights, with gate signs folded where there is a gate."""
+    return mlp_weights(local, processing=processing, fold_sign=read_shape(local).gated_mlp)
+
+
+def regions_of_layer(task: LayerTask) -> pd.DataFrame:
+    """Mismatched-pair regions of one layer."""
+    return mismatched_region(folded_weights(task.local, task.processing)[task.layer])
+
+
+def weight_study(
+    model: ModelSpec | LocalModel,
+    *,
+    processing: str | None = None,
+    store: Store | None = None,
+    engine: Engine | None = None,
+) -> WeightStudy:
+    """The weight study of a model.
+
+    Args:
+        model: What `rwcore.models.registry.find` returns, or a model already located.
+        processing: ``as_published`` (the rule of the model's family) or ``raw``; the model's own if None.
+        store: Where artefacts are kept; the user's cache if None.
+        engine: What runs layer-wise tasks; this process if None.
+
+    Raises:
+        WeightsMissing: The weights are not on this machine.
+    """
+    local = model if isinstance(model, LocalModel) else locate(model)
+    return WeightStudy(local, processing or local.spec.processing, store or Store(), engine or InProcess())
