@@ -1,0 +1,1 @@
+"""One plain function per section of a spec, never tuned: the yardstick of tests and benchmarks."""

@@ -1,0 +1,1 @@
+"""Plain tensors out of a model, layer by layer."""
