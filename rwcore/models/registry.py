@@ -18,8 +18,8 @@ from rwcore.models.spec import FOLDER, GGUF, HUB, WHEEL, ModelSpec
 MODELS_TOML = Path(__file__).with_name("models.toml")
 GROUPS = ("gated", "instruct", "vanilla", "packaged")
 FAMILIES = (
-    "llama", "mistral", "qwen2", "gemma2", "olmo",
-    "gpt2", "gpt_neox", "gptj", "opt", "bloom", "bert", "t5", "mingpt",
+    "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo", "olmo2",
+    "gpt2", "gpt_neox", "gptj", "opt", "bloom", "bert", "t5", "t5_gated", "mingpt",
 )  # fmt: skip
 LISTED = "`rwcore models` lists the registry"
 

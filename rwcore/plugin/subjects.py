@@ -215,7 +215,8 @@ class TablesSubject(Subject):
         for name in files:
             table = pd.read_csv(self._published / name, keep_default_na=False, na_values=[""])
             if "checkpoint" in table:
-                table = table[table["checkpoint"].isna()]
+                at_revision = table["model"] + "@" + table["checkpoint"].astype("str")
+                table["model"] = table["model"].where(table["checkpoint"].isna(), at_revision)
             for model in self.models:
                 rows = table.loc[table["model"] == model, columns]
                 if len(rows):
