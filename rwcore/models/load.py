@@ -6,9 +6,9 @@ The only module that imports transformer_lens, and only inside functions: the im
 from __future__ import annotations
 
 import json
-import pickle  # for the name of its error only
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -138,7 +138,7 @@ def _hf_model(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> An
             local_files_only=True,
             output_loading_info=True,
         )
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         # The original message tells how to run the code; we never do.
         raise WeightsError(
             "the weights are pickled with code in them, which is never run",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Mapping, Set
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def load_state(path: Path, remedy: str) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise WeightsError(
             f"the file is damaged, or holds objects other than tensors, which are never loaded: "
             f"{str(error).splitlines()[0]}",

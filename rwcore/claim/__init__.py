@@ -1,0 +1,1 @@
+"""What a paper says, and whether a number agrees with it. Pure comparison; computes no statistic."""

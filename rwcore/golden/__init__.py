@@ -1,0 +1,1 @@
+"""Our own last accepted output, compared strictly."""
