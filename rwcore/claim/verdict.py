@@ -55,7 +55,6 @@ def decide(
     drifted: bool = False,
     known: bool = False,
     invalid: bool = False,
-    recorded_verdict: str | None = None,
 ) -> Decision:
     """The verdict on one expectation.
 
@@ -66,7 +65,6 @@ def decide(
         drifted: Whether our own recorded value changed.
         known: Whether ``known_differences.toml`` lists this claim and model.
         invalid: Whether the published value is known to be wrong.
-        recorded_verdict: The verdict that was last accepted for a statement on any model, if one is recorded.
     """
     if invalid:
         return Decision(
@@ -83,7 +81,7 @@ def decide(
         return _must_agree(outcome, Verdict.CONSISTENT, Verdict.INCONSISTENT)
     if scope == "published":
         return _published(outcome, drifted=drifted, known=known)
-    return _anywhere(outcome, recorded_verdict)
+    return _anywhere(outcome)
 
 
 def _must_agree(outcome: Outcome, right: Verdict, wrong: Verdict) -> Decision:
@@ -112,9 +110,7 @@ def _published(outcome: Outcome, *, drifted: bool, known: bool) -> Decision:
     return Decision(Verdict.DIFFERS, False, outcome.text)
 
 
-def _anywhere(outcome: Outcome, recorded: str | None) -> Decision:
+def _anywhere(outcome: Outcome) -> Decision:
+    """A result either way; that an answer changed is noticed by the recorded values."""
     verdict = {True: Verdict.HOLDS, False: Verdict.DOES_NOT_HOLD, None: Verdict.UNDECIDED}[outcome.agrees]
-    if recorded is not None and recorded != verdict:
-        changed = f"the recorded verdict was {recorded!r}; look why it changed, then --force-regen"
-        return Decision(verdict, False, f"{outcome.text}; {changed}")
     return Decision(verdict, True, outcome.text)

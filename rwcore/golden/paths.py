@@ -17,11 +17,6 @@ def published_dir(paper: str, golden: Path | None = None) -> Path:
     return _golden(golden) / _name(paper) / "published"
 
 
-def published_path(paper: str, file: str, golden: Path | None = None) -> Path:
-    """A published table."""
-    return published_dir(paper, golden) / file
-
-
 def recorded_path(paper: str, name: str, model: str, golden: Path | None = None) -> Path:
     """``golden/<paper>/recorded/<name>/<model>.csv``: what we last accepted.
 

@@ -12,6 +12,7 @@ from rwcore.claim.compare import evaluate
 from rwcore.claim.known import is_known, read_known
 from rwcore.claim.published import expected_for
 from rwcore.claim.schema import Claim, Expectation
+from rwcore.claim.tolerance import reason_of
 from rwcore.claim.verdict import Decision, Verdict, decide
 from rwcore.errors import ClaimFileError
 from rwcore.plugin.checks import Checks
@@ -117,7 +118,7 @@ def _common(item: pytest.Item, checks: Checks, pair: Pair, spec: SubjectSpec) ->
         "subject_kind": spec.kind.value,
         "quantity": expectation.quantity,
         "tolerance": rule.text if rule is not None else "",
-        "because": getattr(rule, "because", None),
+        "because": reason_of(expectation.tolerance) if expectation.tolerance is not None else None,
         "note": expectation.invalid or expectation.note,
         "node_id": item.nodeid,
         "rerun": rerun_command(item, spec),

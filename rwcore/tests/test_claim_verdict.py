@@ -50,11 +50,6 @@ YES, NO, UNSURE = outcome(True), outcome(False), outcome(None)
                 (YES, {}, "holds here", True),
                 (NO, {}, "does not hold here", True),
                 (UNSURE, {}, "undecided", True),
-                (YES, {"recorded_verdict": "holds here"}, "holds here", True),
-                (NO, {"recorded_verdict": "does not hold here"}, "does not hold here", True),
-                (NO, {"recorded_verdict": "holds here"}, "does not hold here", False),
-                (YES, {"recorded_verdict": "does not hold here"}, "holds here", False),
-                (UNSURE, {"recorded_verdict": "holds here"}, "undecided", False),
                 (YES, {"drifted": True}, "holds here", True),
             )
         ],
@@ -87,7 +82,7 @@ YES, NO, UNSURE = outcome(True), outcome(False), outcome(None)
         ("data", "tables", NO, {"invalid": True}, "not a target", True),
         # nothing was obtained
         ("published", "paper", None, {}, "not run", True),
-        ("any-gated", "packaged", None, {"recorded_verdict": "holds here"}, "not run", True),
+        ("any-gated", "packaged", None, {}, "not run", True),
     ],
 )  # fmt: skip
 def test_verdict_table(
@@ -102,9 +97,6 @@ def test_verdict_table(
 def test_a_failure_says_what_to_do() -> None:
     assert "remove that entry" in decide("published", "paper", YES, known=True).message
     assert "--force-regen" in decide("published", "paper", YES, drifted=True).message
-    changed = decide("any-gated", "packaged", NO, recorded_verdict="holds here").message
-    assert "'holds here'" in changed
-    assert "--force-regen" in changed
     assert "text of the comparison" in decide("published", "paper", NO).message
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwcore.errors import GoldenError
-from rwcore.golden.paths import collisions, meta_path, missing, orphans, published_path, recorded_path
+from rwcore.golden.paths import collisions, meta_path, missing, orphans, published_dir, recorded_path
 
 
 def test_paths(tmp_path: Path) -> None:
     recorded = recorded_path("p", "class_counts", "Qwen/Qwen2.5-0.5B", tmp_path)
     assert recorded == tmp_path / "p" / "recorded" / "class_counts" / "Qwen--Qwen2.5-0.5B.csv"
     assert meta_path(recorded).name == "Qwen--Qwen2.5-0.5B.meta.json"
-    assert published_path("p", "medians.csv", tmp_path) == tmp_path / "p" / "published" / "medians.csv"
+    assert published_dir("p", tmp_path) == tmp_path / "p" / "published"
 
 
 def test_a_slug_is_its_own_slug(tmp_path: Path) -> None:

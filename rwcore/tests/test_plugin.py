@@ -285,8 +285,8 @@ def test_strict_fails_what_cannot_run(project):
 
 
 def test_strict_without_any_claim_fails(project):
-    (project.path / "claims/demo/paper.toml").write_text(PAPER.replace('scope = "published"\n', 'scope = "data"\n', 1)
-        .replace('models = ["gpt2"]\nvalues = 7', 'models = ["gpt2"]\nvalues = 0'))  # fmt: skip
+    paper = PAPER.replace('scope = "published"', 'scope = "data"').replace("values = 7", "values = 0")
+    (project.path / "claims/demo/paper.toml").write_text(paper)
     assert run(project, "-m", "gpu").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert run(project, "-m", "gpu", "--rw-strict").ret == pytest.ExitCode.TESTS_FAILED
 
