@@ -324,14 +324,6 @@ def test_option_precedence(project, monkeypatch):
     run(project, "--rw-budget", "60").assert_outcomes(passed=3, skipped=1)
 
 
-def test_known_difference_passes_until_it_agrees(project):
-    known = project.path / "claims/demo/known_differences.toml"
-    results = results_of(project)
-    assert results["C02", "org/a"]["verdict"] == "consistent"
-    known.write_text('[[difference]]\nclaim = "C77"\nmodel = "gpt2"\nwhat = "x"\nsince = 2026-01-01\n')
-    assert run(project).ret != 0
-
-
 def test_figures_reach_the_report(project):
     file = project.path / "claims/demo/test_demo.py"
     rows = 'pd.DataFrame({"layer": [0, 1], "median": [0.1, -0.2]})'
@@ -340,3 +332,59 @@ def test_figures_reach_the_report(project):
     run(project, "--rw-report", "report")
     figures = json.loads((project.path / "report/results.json").read_text())["figures"]
     assert figures[0]["rows"] == [{"layer": 0, "median": 0.1}, {"layer": 1, "median": -0.2}]
+
+
+@pytest.fixture
+def weights(project):
+    """A model under the name of a published one, where the hub's cache would have it."""
+    from fixtures.planted import plant
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = project.path / "hub/models--gpt2"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    plant("gpt2", repository / "snapshots" / commit, layers=1)
+    return commit
+
+
+def obtains(project, value):
+    tests = TESTS.replace("subject.id, 0)", f"subject.id, {value})")
+    (project.path / "claims/demo/test_demo.py").write_text(tests)
+
+
+KNOWN = """
+[[difference]]
+claim = "C02"
+model = "gpt2"
+what = "the paper used another tokenizer"
+since = 2026-01-01
+revisit = "with the next version of the paper"
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "known", "verdict", "passes"),
+    [
+        (7, False, "reproduced", True),
+        (8, False, "differs", False),
+        (8, True, "known difference", True),
+        (7, True, "reproduced", False),
+    ],
+)
+def test_verdicts_on_a_published_model(project, weights, value, known, verdict, passes):
+    obtains(project, value)
+    if known:
+        (project.path / "claims/demo/known_differences.toml").write_text(KNOWN)
+    result = run(project, "-m", "gpu", "--rw-report", "report")
+    assert result.ret == (pytest.ExitCode.OK if passes else pytest.ExitCode.TESTS_FAILED)
+    (found,) = json.loads((project.path / "report/results.json").read_text())["results"]
+    assert found["verdict"] == verdict
+    assert found["ran"]
+    assert found["provenance"]["gpt2"]["model"]["revision"] == weights
+    assert found["rerun"] == "pytest 'claims/demo/test_demo.py::test_total[gpt2]' --rw-models gpt2"
+
+
+def test_published_model_by_name_needs_no_mark(project, weights):
+    obtains(project, 7)
+    results = results_of(project, "--rw-models", "gpt2")
+    assert results["C02", "gpt2"]["verdict"] == "reproduced"
