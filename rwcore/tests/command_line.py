@@ -1,0 +1,83 @@
+"""Runs the command in this process, and reads what it printed and what OUTPUTS.md says it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from fixtures.planted import plant
+from rwcore import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUTS = (ROOT / "OUTPUTS.md").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[str]:
+        """The lines of stdout without the rules of tables and with single spaces."""
+        return [re.sub(r"[│\s]+", " ", line).strip() for line in self.out.splitlines()]
+
+
+def rwcore(*words: object) -> Done:
+    """Run ``rwcore`` with these words; an exception that `main` lets through is raised."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.main([str(word) for word in words])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def assert_explained(done: Done, *parts: str) -> None:
+    """The error says what was wrong and what to do, without a traceback."""
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert "to do: " in done.err
+    assert "Traceback" not in done.err
+    for part in parts:
+        assert part in done.err
+    assert done.out == ""
+
+
+def section(title: str) -> str:
+    """The text of OUTPUTS.md below a heading, to the next one."""
+    match = re.search(rf"^#+ {re.escape(title)}$\n(.*?)(?=^#|\Z)", OUTPUTS, re.MULTILINE | re.DOTALL)
+    assert match, f"OUTPUTS.md has no section {title}"
+    return match[1]
+
+
+def documented(title: str) -> list[str]:
+    """First column of the table in a section of OUTPUTS.md."""
+    names = re.findall(r"^\| `([^`]+)` \|", section(title), re.MULTILINE)
+    assert names, f"the section {title} of OUTPUTS.md has no table"
+    return names
+
+
+def names(folder: Path) -> list[str]:
+    """Names in a folder; none if it does not exist."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def plant_damaged(folder: Path) -> Path:
+    """A planted Llama of 3 × 11 neurons of which three, in layer 1, have a zero, a NaN or an infinity."""
+    file = plant("llama", folder, per_class=1).folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.1.mlp.down_proj.weight"][:, 2] = 0
+    tensors["model.layers.1.mlp.up_proj.weight"][4, 0] = float("nan")
+    tensors["model.layers.1.mlp.gate_proj.weight"][5, 1] = float("inf")
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder

@@ -1,0 +1,280 @@
+"""The exported files: what OUTPUTS.md says, the study's numbers, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from safetensors.torch import load_file
+
+from fixtures.planted import GATED, plant
+from rwcore.errors import NotGatedError, OptionError
+from rwcore.models.registry import find
+from rwcore.stats.null import beta_region
+from rwcore.store import Store, hash_file
+from rwcore.studies import export as module
+from rwcore.studies.export import (
+    ARRAYS,
+    COLUMNS,
+    SCHEMA,
+    Export,
+    export_weights,
+    published_medians,
+)
+from rwcore.studies.weights import WeightStudy, weight_study
+from rwcore.tests.command_line import OUTPUTS, documented, plant_damaged, section
+
+# What happens to the files is tested often, what is in the figures once: drawing takes most of an export.
+FAST = {"null": False}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WeightStudy]:
+    """Planted models: gated, not gated, and gated with three damaged neurons."""
+    root = tmp_path_factory.mktemp("planted")
+    plant("llama", root / "llama")
+    plant("gpt2", root / "gpt2")
+    plant_damaged(root / "damaged")
+    return {
+        name: weight_study(find(str(root / name)), store=Store(root / "store"))
+        for name in ("llama", "gpt2", "damaged")
+    }
+
+
+@pytest.fixture(scope="module")
+def exports(studies: dict[str, WeightStudy], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Export]:
+    root = tmp_path_factory.mktemp("exports")
+    return {name: export_weights(study, root / name) for name, study in studies.items()}
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_figures", lambda *_: {"medians": Figure((1, 1))})
+
+
+def read(export: Export, name: str) -> pd.DataFrame:
+    return pd.read_csv(export.folder / name, keep_default_na=False, na_values=[""])
+
+
+def files_of(case: str) -> set[str]:
+    """Files that OUTPUTS.md promises for a case: always, plain classes, undefined neurons."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section("`rwcore weights MODEL --out DIR`"), re.MULTILINE)
+    assert rows
+    return {name for name, when in rows if when == case}
+
+
+@pytest.mark.parametrize(
+    ("model", "cases"),
+    [
+        ("llama", ["always"]),
+        ("gpt2", ["always", "plain classes"]),
+        ("damaged", ["always", "undefined neurons"]),
+    ],
+)
+def test_the_documented_files_are_written_and_no_others(
+    exports: dict[str, Export], model: str, cases: list[str]
+) -> None:
+    promised = set().union(*(files_of(case) for case in cases))
+    assert {path.name for path in exports[model].folder.iterdir()} == promised
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_documented_columns_are_written(exports: dict[str, Export], name: str) -> None:
+    written = [export for export in exports.values() if (export.folder / name).exists()]
+    assert written
+    for export in written:
+        header = (export.folder / name).read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert header == documented(f"`{name}`")
+        (listed,) = [entry for entry in export.manifest["files"] if entry["name"] == name]
+        assert listed["columns"] == header
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_the_documented_arrays_are_written(exports: dict[str, Export], name: str) -> None:
+    assert [*load_file(exports["llama"].folder / name)] == sorted(documented(f"`{name}`"))
+    plain = load_file(exports["gpt2"].folder / name)
+    gated = re.findall(r"^\| `(\w+)` .*gated MLPs only", section(f"`{name}`"), re.MULTILINE)
+    assert set(plain) == set(documented(f"`{name}`")) - set(gated)
+    assert gated
+
+
+def test_the_documented_manifest_is_written(exports: dict[str, Export]) -> None:
+    for export in exports.values():
+        manifest = json.loads((export.folder / "manifest.json").read_text(encoding="utf-8"))
+        assert sorted(manifest) == sorted(documented("`manifest.json`"))
+        assert manifest["schema"] == SCHEMA
+        assert f"Schema `{SCHEMA}`" in OUTPUTS
+
+
+def test_the_manifest_lists_every_other_file_with_its_hash(exports: dict[str, Export]) -> None:
+    for export in exports.values():
+        files = {path.name: path for path in export.folder.iterdir() if path.name != "manifest.json"}
+        listed = {entry["name"]: entry for entry in export.manifest["files"]}
+        assert listed.keys() == files.keys()
+        for name, path in files.items():
+            assert listed[name]["sha256"] == hash_file(path)
+            assert listed[name]["bytes"] == path.stat().st_size > 0
+
+
+def test_the_manifest_says_what_was_read_and_how(
+    exports: dict[str, Export], studies: dict[str, WeightStudy]
+) -> None:
+    manifest = exports["llama"].manifest
+    assert manifest["complete"] is True
+    assert manifest["model"].items() >= studies["llama"].local.identity().items()
+    assert manifest["model"]["shape"]["n_layers"] == 3
+    assert manifest["model"]["shape"]["d_mlp"] == 22
+    assert (manifest["processing"], manifest["fold_sign"], manifest["classes"]) == (
+        "as_published",
+        True,
+        "gated",
+    )
+    assert exports["gpt2"].manifest["fold_sign"] is False
+    assert exports["gpt2"].manifest["classes"] == "plain"
+    assert {"statistics", "export"} == manifest["provenance"].keys()
+    assert manifest["definitions"]["class_counts"] == "class_counts/1"
+
+
+def test_counts_are_the_planted_ones(exports: dict[str, Export]) -> None:
+    counts = read(exports["llama"], "class_counts.csv")
+    assert (counts["count"] == 2).all()
+    assert [*counts["class"][:11]] == [*GATED]
+    assert [*counts["layer"]] == [layer for layer in range(3) for _ in range(11)]
+    assert set(read(exports["gpt2"], "class_counts.csv")["class"]) == {
+        "strengthening",
+        "orthogonal output",
+        "weakening",
+    }
+
+
+@pytest.mark.parametrize("model", ["llama", "gpt2", "damaged"])
+def test_tables_hold_the_study_s_numbers(
+    exports: dict[str, Export], studies: dict[str, WeightStudy], model: str
+) -> None:
+    study, export = studies[model], exports[model]
+    expected = {
+        "class_counts.csv": study.class_counts(),
+        "medians.csv": study.medians(),
+        "norm_ranges.csv": study.norm_ranges(),
+        "half_coarse_counts.csv": study.half_coarse_counts(),
+        "undefined.csv": study.statistics.undefined_neurons(),
+    }
+    for name, frame in expected.items():
+        if (export.folder / name).exists():
+            found = read(export, name)
+            wanted = frame[[*COLUMNS[name]]]
+            pd.testing.assert_frame_equal(found, wanted, check_dtype=False, rtol=1e-8, atol=0)
+
+
+def test_arrays_are_the_study_s(exports: dict[str, Export], studies: dict[str, WeightStudy]) -> None:
+    folder = exports["llama"].folder
+    found = load_file(folder / "cosines.safetensors") | load_file(folder / "norms.safetensors")
+    expected = studies["llama"].statistics.to_arrays()
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert array.equal(found[name])
+    assert (found["gatelin"] >= 0).all()
+
+
+def test_null_regions_are_measured_ones_and_the_analytic_one(
+    exports: dict[str, Export], studies: dict[str, WeightStudy]
+) -> None:
+    found = read(exports["llama"], "null_regions.csv")
+    beta, measured = found[found["region"] == "beta"], found[found["region"] == "mismatched"]
+    assert len(beta) + len(measured) == len(found)
+    low, high = beta_region(48)
+    assert beta["layer"].isna().all()
+    assert [*beta["cosine"]] == ["gatelin", "gateout", "linout"]
+    np.testing.assert_allclose(beta["high"], high, rtol=1e-8)
+    np.testing.assert_allclose(beta["low"], [np.nan, low, low], rtol=1e-8)
+    expected, columns = studies["llama"].null_regions(), ["layer", "cosine", "low", "high"]
+    pd.testing.assert_frame_equal(
+        measured[columns].reset_index(drop=True), expected[columns], check_dtype=False, rtol=1e-8
+    )
+
+
+def test_without_null_regions_only_the_analytic_one_is_written(
+    studies: dict[str, WeightStudy], tmp_path: Path, undrawn: None
+) -> None:
+    export = export_weights(studies["gpt2"], tmp_path / "out", null=False)
+    found = read(export, "null_regions.csv")
+    assert [*zip(found["region"], found["cosine"], strict=True)] == [("beta", "linout")]
+
+
+def test_undefined_neurons_are_listed_and_counted(exports: dict[str, Export]) -> None:
+    export = exports["damaged"]
+    listed = read(export, "undefined.csv")
+    assert [*zip(listed["layer"], listed["neuron"], listed["vector"], listed["why"], strict=True)] == [
+        (1, 2, "out", "zero"),
+        (1, 4, "in", "nan"),
+        (1, 5, "gate", "inf"),
+    ]
+    counts = read(export, "class_counts.csv").set_index(["layer", "class"])["count"]
+    assert counts[1, "undefined"] == 3 == export.manifest["undefined_neurons"]
+    assert "undefined" in (export.folder / "class_table.md").read_text(encoding="utf-8")
+
+
+def test_plain_classes_of_a_gated_model(
+    studies: dict[str, WeightStudy], tmp_path: Path, undrawn: None
+) -> None:
+    export = export_weights(studies["llama"], tmp_path / "out", classes="plain", **FAST)
+    counts = read(export, "class_counts.csv").groupby("class")["count"].sum()
+    # Four of the eleven planted classes strengthen, four weaken, three do neither; 2 neurons in 3 layers.
+    assert counts.to_dict() == {"strengthening": 24, "orthogonal output": 18, "weakening": 24}
+    assert set(read(export, "medians.csv")["cosine"]) == {"linout"}
+    assert set(load_file(export.folder / "cosines.safetensors")) == {"gatelin", "gateout", "linout"}
+    assert read(export, "half_coarse_counts.csv")["count"].sum() == 66
+
+
+def test_gated_classes_of_a_model_without_gates_are_refused_before_anything_is_computed(
+    studies: dict[str, WeightStudy], tmp_path: Path
+) -> None:
+    fresh = weight_study(studies["gpt2"].local, store=Store(tmp_path / "store"))
+    with pytest.raises(NotGatedError) as caught:
+        export_weights(fresh, tmp_path / "out", classes="gated")
+    assert caught.value.where == "--classes gated"
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_classes_are_refused(studies: dict[str, WeightStudy], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="all of them"):
+        export_weights(studies["gpt2"], tmp_path / "out", classes="all of them")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["medians", "class_counts"])
+def test_figures_are_whole_files(exports: dict[str, Export], name: str) -> None:
+    pdf = (exports["llama"].folder / f"{name}.pdf").read_bytes()
+    png = (exports["llama"].folder / f"{name}.png").read_bytes()
+    assert pdf.startswith(b"%PDF-")
+    assert pdf.rstrip().endswith(b"%%EOF")
+    assert png.startswith(b"\x89PNG")
+    assert png.endswith(b"IEND\xaeB`\x82")
+
+
+def test_the_same_export_twice_is_the_same_files(
+    exports: dict[str, Export], studies: dict[str, WeightStudy], tmp_path: Path
+) -> None:
+    again = export_weights(studies["llama"], tmp_path / "out")
+    assert again.manifest["files"] == exports["llama"].manifest["files"]
+
+
+def test_published_medians_are_those_of_other_models_of_the_same_kind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gated, plain = (published_medians("gpt2", gated=gate) for gate in (True, False))
+    assert gated is not None
+    assert plain is not None
+    assert gated["model"].nunique() == 12
+    assert plain["model"].nunique() == 23
+    assert "gpt2" not in set(plain["model"])
+    monkeypatch.setenv("RWCORE_ROOT", str(tmp_path))
+    assert published_medians("gpt2", gated=True) is None
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "golden").mkdir()
+    assert published_medians("gpt2", gated=True) is None
