@@ -65,9 +65,9 @@ class WeightStudy:
             stopwatch = Stopwatch()
             weights = self.mlp_weights()
             name = f"weights of {self.local.spec.id}"
-            statistics = weight_statistics(
-                progress(weights, desc=name, total=len(weights), unit="layer"), len(weights)
-            )
+            # By number: a bar over the layers themselves would hold one while the next is read.
+            numbers = progress(range(len(weights)), desc=name, total=len(weights), unit="layer")
+            statistics = weight_statistics((weights[number] for number in numbers), len(weights))
             write_arrays(folder / ARRAYS, statistics.to_arrays())
             return self._facts(stopwatch)
 

@@ -1,0 +1,1 @@
+"""Weights to numbers: pure functions, tensors in, small dataclasses and frames out."""
