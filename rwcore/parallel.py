@@ -72,6 +72,7 @@ def open_engine(scheduler: str | None = None) -> Iterator[Engine]:
     address = _address(scheduler) if workers is None else ""
     try:
         import distributed
+        from distributed.comm import get_address_host_port
     except ImportError as error:
         raise OptionError(
             "a scheduler needs the package `distributed`",
@@ -85,8 +86,10 @@ def open_engine(scheduler: str | None = None) -> Iterator[Engine]:
                     n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
                 )
                 address = stack.enter_context(cluster).scheduler_address
+            # A client that cannot parse its address is never closed and hangs when it is collected.
+            get_address_host_port(address)
             client = stack.enter_context(distributed.Client(address, timeout=CONNECT_TIMEOUT))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise _unusable(f"no Dask scheduler could be reached: {error}", scheduler) from error
         yield Dask(client)
 

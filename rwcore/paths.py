@@ -14,7 +14,7 @@ from rwcore.errors import OptionError, StoreError
 def slug(text: str) -> str:
     """A file name for a model or claim name: ``/`` becomes ``--``, other unsafe characters ``_``.
 
-    Case is kept. Dots, dashes and underscores stay, so that ``Qwen2.5-0.5B`` and ``Qwen2_5-0_5B`` do not collide.
+    Case, dots, dashes and underscores stay, so that ``Qwen2.5-0.5B`` and ``Qwen2_5-0_5B`` do not collide.
     """
     return re.sub(r"[^A-Za-z0-9._-]", "_", text.replace("/", "--"))
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from rwcore.cli.console import paragraphs, remark, right, say, show, table
+from rwcore.cli.noise import measure_noise
 from rwcore.errors import OptionError
 
 FAILED = 1
@@ -22,7 +23,8 @@ HELP = """Recorded values: our own last accepted output, kept in golden/*/record
 
 --new runs the claims and records what has no file yet; existing files stay as they are. --changed runs the
 claims and prints old → new → Δ of every recorded value that changed by more than its noise; it writes
-nothing. To accept a change, understand it, then run the command it prints. Published values are never
+nothing. To accept a change, understand it, then run the command it prints. --noise runs the claims under two
+CPU kernels and writes how far each column moved into golden/<paper>/noise.toml. Published values are never
 written.
 
 Exit code 1 if a claim test failed, or (--changed) a value changed.
@@ -31,6 +33,7 @@ Examples:
   rwcore promote --new
   rwcore promote --new --models packaged
   rwcore promote --changed
+  rwcore promote --noise --models packaged,stand-in
 """
 
 
@@ -44,17 +47,25 @@ def promote(
     changed: Annotated[
         bool, typer.Option("--changed", help="Show values that changed; write nothing.")
     ] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Measure the noise between CPU kernels and write noise.toml.")
+    ] = False,
     models: Annotated[str, typer.Option(help="Models to ask, as in pytest --rw-models.")] = "stand-in",
     paper: Annotated[str | None, typer.Option(help="Only this paper (a folder in claims/).")] = None,
 ) -> None:
     """Run the claims and accept or show recorded values."""
     from rwcore.paths import project_root
 
-    if new is changed:
-        raise OptionError("give one of --new and --changed", remedy="`rwcore promote --help`")
+    if new + changed + noise != 1:
+        raise OptionError("give one of --new, --changed and --noise", remedy="`rwcore promote --help`")
     root = project_root()
     options = ["--rw-models", models, *(["--rw-paper", paper] if paper else [])]
-    _record_new(root, options) if new else _show_changed(root, options)
+    if noise:
+        measure_noise(root, options)
+    elif new:
+        _record_new(root, options)
+    else:
+        _show_changed(root, options)
 
 
 def _record_new(root: Path, options: list[str]) -> None:

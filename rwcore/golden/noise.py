@@ -36,10 +36,7 @@ FILE = "noise.toml"
 SAFETY = 4.0
 ULP = 2.0**-23  # one unit in the last place of a float32, relative
 
-HOW_TO_MEASURE = (
-    "run `ATEN_CPU_CAPABILITY=default pytest claims --rw-obtained A` and the same with avx2 and B, then "
-    "rwcore.golden.noise.write_noise(GOLDEN/PAPER, measure({'default': A/PAPER, 'avx2': B/PAPER}))"
-)
+HOW_TO_MEASURE = "run `rwcore promote --noise --models packaged,stand-in`"
 
 
 class ColumnNoise(BaseModel):
@@ -108,7 +105,9 @@ def read_noise(folder: Path) -> NoiseTable:
 
 def write_noise(folder: Path, table: NoiseTable) -> None:
     """Write the noise table of a paper, whole or not at all."""
-    lines = ["# Noise of recorded values between CPU kernels; written by rwcore.golden.noise, not by hand."]
+    lines = [
+        "# Noise of recorded values between CPU kernels; written by `rwcore promote --noise`, not by hand."
+    ]
     for name, column in sorted(table.columns.items()):
         lines += [
             "",

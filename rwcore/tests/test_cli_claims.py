@@ -273,6 +273,6 @@ def test_promote_changed_shows_what_changed_and_writes_nothing(
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("words", [("--new", "--changed"), ("--models", "packaged")])
+@pytest.mark.parametrize("words", [("--new", "--changed"), ("--new", "--noise"), ("--models", "packaged")])
 def test_promote_does_one_thing(checkout: Path, words: tuple[str, ...]) -> None:
-    assert_explained(rwcore("promote", *words), "--new and --changed")
+    assert_explained(rwcore("promote", *words), "--new, --changed and --noise")

@@ -118,7 +118,7 @@ def test_a_float_column_without_measured_noise_is_an_error_that_says_how_to_meas
     with pytest.raises(GoldenError) as caught:
         compare(table(), table(), NoiseTable())
     assert "'median' has no measured noise" in caught.value.what
-    assert "ATEN_CPU_CAPABILITY" in str(caught.value.remedy)
+    assert "rwcore promote --noise" in str(caught.value.remedy)
 
 
 def test_integers_are_exact_unless_the_noise_table_allows_more() -> None:

@@ -110,7 +110,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RWCORE_ROOT", str(pytester.path))
     monkeypatch.setenv("RWCORE_CACHE", str(pytester.path / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(pytester.path / "hub"))
+    # The variable is read once, when the hub's library is loaded.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(pytester.path / "hub"))
     pytester.makeconftest(CONFTEST)
     claims = pytester.mkdir("claims") / "demo"
     claims.mkdir()
