@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rwcore.benchmarks.measure import fresh_process, interleaved
-from rwcore.benchmarks.reference.rw_statistics import whole_model_statistics
+from rwcore.benchmarks.reference.rw_statistics import whole_llama, whole_model_statistics
 from rwcore.errors import RwcoreError
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
@@ -43,15 +43,22 @@ def packaged():
 
 
 def test_ratio_against_plain_reference(benchmark, packaged):
-    """SmolLM2: streamed statistics against whole model in memory, normalised copies, eleven comparisons."""
+    """SmolLM2 from its file: streamed against whole model in memory, normalised copies, eleven comparisons."""
 
     def ours():
         statistics = weight_statistics(mlp_weights(packaged, fold_sign=True))
         return class_counts(statistics.cosines), layer_medians(statistics.cosines)
 
     def reference():
-        return whole_model_statistics(mlp_weights(packaged, fold_sign=True))
+        return whole_model_statistics(whole_llama(packaged.files[0]))
 
+    counts, medians = ours()
+    expected_counts, expected_medians = reference()
+    for name, expected in expected_counts.items():
+        assert counts.loc[counts["class"] == name, "count"].tolist() == expected
+    for name, expected in expected_medians.items():
+        found = medians.loc[medians["cosine"] == name, "median"]
+        assert found.tolist() == pytest.approx(expected, abs=1e-6)
     ratio = interleaved(ours, reference)
     benchmark.extra_info |= {**ratio.facts(), "target_ratio": 3}
     benchmark.pedantic(ours, rounds=3)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rwcore.weights.layer import MlpLayer
@@ -36,6 +38,22 @@ def refactor_glu(gate: Tensor, in_: Tensor, out: Tensor) -> tuple[Tensor, Tensor
     """Section 1.4: turn the input and output vector round where gate·in is negative."""
     sign = torch.where((gate * in_).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     return gate, in_ * sign, out * sign
+
+
+def whole_llama(file: Path) -> list[MlpLayer]:
+    """Sections 1.3, 1.4: load a whole Llama checkpoint, fold the norm gains, turn gate signs round."""
+    tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
+    layers = []
+    for layer in range(sum(name.endswith(".mlp.gate_proj.weight") for name in tensors)):
+        block = f"model.layers.{layer}."
+        gain = tensors[block + "post_attention_layernorm.weight"]
+        gate, in_, out = refactor_glu(
+            tensors[block + "mlp.gate_proj.weight"] * gain,
+            tensors[block + "mlp.up_proj.weight"] * gain,
+            tensors[block + "mlp.down_proj.weight"].T,
+        )
+        layers.append(MlpLayer(layer, gate, in_, out))
+    return layers
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
