@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from rwcore.claim.schema import Needs
 from rwcore.errors import WeightsMissing
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
@@ -41,7 +42,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         _not_asked(config, item, spec)
         or _weights_missing(spec)
         or _gate_missing(item, spec)
-        or _memory_missing(spec)
+        or _memory_missing(item, spec)
         or _over_budget(config, item)
     )
 
@@ -85,23 +86,37 @@ def _gate_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
     return f"the claim is about gated neurons and the MLP of {spec.id} has no gate: ask a gated model"
 
 
-def _memory_missing(spec: SubjectSpec) -> str | None:
+def _memory_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
     """Weight claims stream: they need a few float32 layers, whatever the size of the model."""
     if spec.kind is not Kind.PAPER:
         return None
     import psutil
 
-    largest = max(
-        (
-            3 * 4 * (found.d_mlp or 0) * (found.d_model or 0)
-            for found in (find(model) for model in spec.models)
-        ),
-        default=0,
-    )
-    needed, free = 2 * largest, psutil.virtual_memory().available
+    shapes = [(found.d_mlp or 0, found.d_model or 0) for found in map(find, spec.models)]
+    layers = 2 * max((3 * 4 * d_mlp * d_model for d_mlp, d_model in shapes), default=0)
+    needs = _needs(item)
+    needed = max([layers / GIB, *(need.ram_gib for need in needs if need.ram_gib is not None)])
+    free = psutil.virtual_memory().available / GIB
+    if needed <= free:
+        return _gpu_missing(max((need.gpu_gib for need in needs if need.gpu_gib is not None), default=0.0))
+    return f"needs {needed:.1f} GiB of free memory, {free:.1f} GiB are: run on a larger machine"
+
+
+def _gpu_missing(needed: float) -> str | None:
+    if not needed:
+        return None
+    import torch
+
+    free = torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
     if needed <= free:
         return None
-    return f"needs {needed / GIB:.1f} GiB of free memory, {free / GIB:.1f} GiB are: run on a larger machine"
+    here = f"{free:.1f} GiB are free" if free else "none is visible"
+    return f"needs a CUDA device with {needed:.1f} GiB, {here}: run on a GPU machine"
+
+
+def _needs(item: pytest.Item) -> list[Needs]:
+    checks = item.stash.get(CHECKS, None)
+    return [expectation.needs for _, _, expectation in checks.pairs] if checks is not None else []
 
 
 def _over_budget(config: pytest.Config, item: pytest.Item) -> str | None:

@@ -12,6 +12,7 @@ import rwcore.models.locate
 import rwcore.report.write
 import rwcore.stats.null
 import rwcore.studies.weights  # noqa: F401
+from rwcore.tests.demo_paper import SUM, TABLE, UNCHECKED, paper
 
 pytest_plugins = ["pytester"]
 
@@ -24,59 +25,16 @@ def factor():
     return 1.0
 """
 
-PAPER = """
-title = "A paper"
-authors = "Somebody"
-year = 2026
-url = "https://example.org/paper"
-version_read = "the only one"
-spec = "this file"
-claims_in_spec = 3
-
-[groups]
-pair = ["org/a", "org/b"]
-
-[[claim]]
-id = "C01"
-statement = "one and one is two"
-where = "section 1"
-definition = "sums/1"
-kind = "S"
-
-[[claim.expect]]
-scope = "synthetic"
-values = 2.0
-tolerance = { kind = "within", abs = 0.1, because = "float64 sums" }
-
-[[claim]]
-id = "C02"
-statement = "the table says 3 and 5"
-where = "table 1"
-definition = "totals/1"
-kind = "F"
-cost = 100
-
-[[claim.expect]]
-scope = "data"
-models = ["@pair"]
-values = { "org/a" = 3, "org/b" = 5 }
-tolerance = { kind = "exact", because = "integers" }
-
+PUBLISHED = """
 [[claim.expect]]
 scope = "published"
 models = ["gpt2"]
 values = 7
 tolerance = { kind = "exact", because = "integers" }
 needs = { weights = true }
-
-[[claim]]
-id = "C03"
-statement = "nothing checks this"
-where = "section 9"
-definition = "none/1"
-kind = "W"
-not_automated = "needs a statistic that does not exist yet"
 """
+
+PAPER = paper(SUM, TABLE + PUBLISHED, UNCHECKED, claims_in_spec=3)
 
 TESTS = """
 import pandas as pd
@@ -383,6 +341,21 @@ def test_verdicts_on_a_published_model(project, weights, value, known, verdict, 
     assert found["ran"]
     assert found["provenance"]["gpt2"]["model"]["revision"] == weights
     assert found["rerun"] == "pytest 'claims/demo/test_demo.py::test_total[gpt2]' --rw-models gpt2"
+
+
+@pytest.mark.parametrize(
+    ("needs", "told"),
+    [
+        ("ram_gib = 1e6", "*1000000.0 GiB of free memory*"),
+        ("gpu_gib = 1e6", "*CUDA device with 1000000.0 GiB*"),
+    ],
+)
+def test_what_a_claim_needs_is_checked_before_it_runs(project, weights, needs, told):
+    paper = PAPER.replace("needs = { weights = true }", f"needs = {{ weights = true, {needs} }}")
+    (project.path / "claims/demo/paper.toml").write_text(paper)
+    result = run(project, "-m", "gpu")
+    result.assert_outcomes(skipped=1, deselected=3)
+    result.stdout.fnmatch_lines([told])
 
 
 def test_published_model_by_name_needs_no_mark(project, weights):
