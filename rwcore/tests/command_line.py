@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from fixtures.planted import plant
@@ -70,6 +71,20 @@ def documented(title: str) -> list[str]:
 def names(folder: Path) -> list[str]:
     """Names in a folder; none if it does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty cache of the test's own, and a terminal that is wide and without colours; made a fixture."""
+    monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def planted_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Planted models: gated, not gated, and gated with three damaged neurons; made a fixture."""
+    root = tmp_path_factory.mktemp("planted")
+    found = {name: plant(name, root / name).folder for name in ("llama", "gpt2")}
+    return {**found, "damaged": plant_damaged(root / "damaged")}
 
 
 def plant_damaged(folder: Path) -> Path:

@@ -13,24 +13,12 @@ from typing import Any
 import pytest
 import typer
 
-from fixtures.planted import plant
 from rwcore import __version__, cli, errors
 from rwcore.models.registry import find
-from rwcore.tests.command_line import ROOT, assert_explained, names, rwcore
+from rwcore.tests.command_line import ROOT, assert_explained, environment, names, planted_models, rwcore
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A gated and a plain planted model."""
-    root = tmp_path_factory.mktemp("planted")
-    return {name: plant(name, root / name).folder for name in ("llama", "gpt2")}
+_environment = pytest.fixture(autouse=True)(environment)
+models = pytest.fixture(scope="module")(planted_models)
 
 
 HELP = """

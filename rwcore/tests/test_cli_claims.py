@@ -14,55 +14,17 @@ import pytest
 
 from rwcore.report.results import ClaimInfo, PaperInfo, Result, Results, Run, write_results
 from rwcore.store import write_text
-from rwcore.tests.command_line import assert_explained, documented, rwcore
+from rwcore.tests.command_line import assert_explained, documented, environment, rwcore
+from rwcore.tests.demo_paper import TABLE, UNCHECKED, paper
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-PAPER = """
-title = "A paper"
-authors = "Somebody"
-year = 2026
-url = "https://example.org/paper"
-version_read = "the only one"
-spec = "this file"
-claims_in_spec = 4
-
-[groups]
-pair = ["org/a", "org/b"]
-
-[[claim]]
-id = "C01"
-statement = "the table says 3 and 5"
-where = "table 1"
-definition = "totals/1"
-kind = "F"
-
-[[claim.expect]]
-scope = "data"
-models = ["@pair"]
-values = { "org/a" = 3, "org/b" = 5 }
-tolerance = { kind = "exact", because = "integers" }
-
-[[claim]]
-id = "C02"
-statement = "nothing checks this"
-where = "section 9"
-definition = "none/1"
-kind = "W"
-not_automated = "needs a statistic that does not exist yet"
-"""
+_environment = pytest.fixture(autouse=True)(environment)
+PAPER = paper(TABLE, UNCHECKED, claims_in_spec=4)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two papers: one with a test for one of its two claims, one that repeats an id."""
-    for slug, text in (("one", PAPER), ("two", PAPER.split('[[claim]]\nid = "C02"', maxsplit=1)[0])):
+    for slug, text in (("one", PAPER), ("two", paper(TABLE, claims_in_spec=4))):
         write_text(tmp_path / "claims" / slug / "paper.toml", text)
     test = 'import pytest\n\n@pytest.mark.claim("C01")\ndef test_total(subject, claim):\n    pass\n'
     write_text(tmp_path / "claims" / "one" / "test_totals.py", test)
@@ -90,6 +52,7 @@ def test_one_claim_in_full(checkout: Path) -> None:
         "org/a: 3; org/b: 5",
         "exact",
         "integers",
+        "100 s on two cores",
     ):
         assert part in done.out
     assert "needs a statistic that does not exist yet" in rwcore("claims", "C02").out

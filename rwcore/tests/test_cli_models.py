@@ -13,14 +13,9 @@ import pytest
 from fixtures.planted import plant
 from rwcore.models.registry import find, registry
 from rwcore.store import ArtefactKey, Store, write_text
-from rwcore.tests.command_line import assert_explained, documented, rwcore
+from rwcore.tests.command_line import assert_explained, documented, environment, rwcore
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
+_environment = pytest.fixture(autouse=True)(environment)
 
 
 @pytest.fixture(scope="module")

@@ -9,23 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fixtures.planted import plant
-from rwcore.tests.command_line import names, plant_damaged, rwcore
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import build
+from rwcore.tests.command_line import environment, names, planted_models, rwcore
 
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Planted models: gated, not gated, and gated with three damaged neurons."""
-    root = tmp_path_factory.mktemp("planted")
-    found = {name: plant(name, root / name).folder for name in ("llama", "gpt2")}
-    return {**found, "damaged": plant_damaged(root / "damaged")}
+_environment = pytest.fixture(autouse=True)(environment)
+models = pytest.fixture(scope="module")(planted_models)
 
 
 def test_weights_of_a_gated_model(models: dict[str, Path], tmp_path: Path) -> None:
@@ -90,11 +79,7 @@ def test_an_export_can_be_repeated_and_forced(models: dict[str, Path], tmp_path:
 
 @pytest.mark.slow
 def test_a_gguf_file_gives_the_classes_of_the_folder_it_was_made_from(tmp_path: Path) -> None:
-    from rwcore.tests.tiny_models import save, tiny_llama, write_gguf
-
-    model = tiny_llama()
-    save(model, tmp_path / "folder")
-    write_gguf(tmp_path / "tiny.gguf", model)
+    write_gguf(build("llama", tmp_path / "folder", d_mlp=64), tmp_path / "tiny.gguf")
     counts = []
     for name in ("folder", "tiny.gguf"):
         assert rwcore("weights", tmp_path / name, "--no-null", "--out", tmp_path / f"out-{name}").code == 0

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import build
 from rwcore.errors import OptionError
 from rwcore.models import device, doctor
 from rwcore.models.device import free_memory, pick_device
 from rwcore.models.doctor import Finding, diagnose, diagnose_model
 from rwcore.models.registry import find
 from rwcore.models.spec import ModelSpec
-from rwcore.tests.tiny_models import tiny_llama, write_gguf
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +193,7 @@ def test_a_damaged_configuration(tmp_path: Path):
 
 
 def test_a_gguf_file(tmp_path: Path):
-    file = write_gguf(tmp_path / "tiny.gguf", tiny_llama())
+    file = write_gguf(build("llama", tmp_path / "tiny"), tmp_path / "tiny.gguf")
     found = by_name(diagnose_model(find(str(file))))
     assert found["weights"].ok is True
     assert "sha256:" in found["weights"].detail

@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fixtures.gguf_files import byte_pairs, write_gguf
+from fixtures.tiny import BOS, EOS, SPECIALS, save, tiny_model
 from rwcore.errors import ModelError, WeightsError
 from rwcore.models import gguf as gguf_module
 from rwcore.models.gguf import (
@@ -21,17 +23,25 @@ from rwcore.models.gguf import (
     gguf_hash,
     quiet_transformers,
 )
-from rwcore.tests.tiny_models import BOS, EOS, PAIRS, tiny_llama, write_gguf
+
+VOCAB = 40
 
 
 @pytest.fixture(scope="module")
 def original():
-    return tiny_llama()
+    # Rows of 32 and 64 numbers: a quantised block has 32.
+    return tiny_model("llama", layers=2, d_model=32, d_mlp=64, vocab=VOCAB)
 
 
 @pytest.fixture(scope="module")
-def file(original, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", original)
+def saved(original, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder GGUF files are made from."""
+    return save(original, tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture(scope="module")
+def file(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(saved, tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +61,7 @@ def test_every_weight_survives_bit_for_bit(original, folder: Path):
 
 def test_logits_of_the_converted_model_are_those_of_the_original(original, folder: Path):
     again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    tokens = torch.randint(0, 28, (2, 9), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(len(SPECIALS), VOCAB, (2, 9), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected, found = original(tokens).logits, again(tokens).logits
     assert expected.std() > 0.1
@@ -68,15 +78,15 @@ def test_the_folder_is_an_ordinary_unquantised_model(folder: Path):
 
 def test_the_tokenizer_comes_along(folder: Path):
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    assert tokenizer("abcabac", add_special_tokens=False).input_ids == [1, 0, 2, 4]
-    assert tokenizer.convert_ids_to_tokens(range(len(PAIRS))) == PAIRS
+    assert tokenizer("abcabac", add_special_tokens=False).input_ids == [5, 4, 6, 8]
+    assert tokenizer.convert_ids_to_tokens(range(VOCAB)) == byte_pairs(VOCAB)
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (BOS, EOS)
     assert "local_files_only" not in (folder / "tokenizer_config.json").read_text()
 
 
-def test_quantised_weights_are_dequantised_to_float32(original, tmp_path: Path):
+def test_quantised_weights_are_dequantised_to_float32(original, saved: Path, tmp_path: Path):
     kind = gguf.GGMLQuantizationType.Q8_0
-    file = write_gguf(tmp_path / "q8.gguf", original, mlp_type=kind)
+    file = write_gguf(saved, tmp_path / "q8.gguf", quantisation=kind.name)
     (tmp_path / "out").mkdir()
     convert_gguf(file, tmp_path / "out")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", local_files_only=True)
@@ -118,22 +128,22 @@ def test_file_without_tensors(tmp_path: Path):
         gguf_architecture(tmp_path / "x.gguf")
 
 
-def test_a_missing_tensor_is_not_made_up(original, tmp_path: Path):
-    file = write_gguf(tmp_path / "x.gguf", original, leave_out="blk.1.ffn_up.weight")
+def test_a_missing_tensor_is_not_made_up(saved: Path, tmp_path: Path):
+    file = write_gguf(saved, tmp_path / "x.gguf", leave_out="blk.1.ffn_up.weight")
     with pytest.raises(WeightsError, match=r"1 parameters are missing: model\.layers\.1\.mlp\.up_proj"):
         convert_gguf(file, tmp_path)
 
 
-def test_unknown_architecture(original, tmp_path: Path):
-    file = write_gguf(tmp_path / "x.gguf", original, architecture="newthing")
+def test_unknown_architecture(saved: Path, tmp_path: Path):
+    file = write_gguf(saved, tmp_path / "x.gguf", architecture="newthing")
     assert gguf_architecture(file) == "newthing"
     with pytest.raises(ModelError, match="architecture 'newthing'") as caught:
         convert_gguf(file, tmp_path)
     assert "Hugging Face format" in (caught.value.remedy or "")
 
 
-def test_file_without_tokenizer(original, tmp_path: Path):
-    file = write_gguf(tmp_path / "x.gguf", original, tokenizer=False)
+def test_file_without_tokenizer(saved: Path, tmp_path: Path):
+    file = write_gguf(saved, tmp_path / "x.gguf", vocabulary=False)
     with pytest.raises(ModelError, match="architecture 'llama'"):
         convert_gguf(file, tmp_path)
 

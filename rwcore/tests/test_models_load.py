@@ -12,23 +12,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    T5Config,
-    T5ForConditionalGeneration,
-)
 
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import SIZES, SPECIALS, save, tiny_model
 from rwcore.errors import ModelError, WeightsError
 from rwcore.models.load import load_bridge, native_bridge
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
 from rwcore.models.spec import LocalModel
-from rwcore.tests.tiny_models import randomise, save, tiny_llama, write_gguf
 
-TOKENS = torch.randint(0, 28, (2, 9), generator=torch.Generator().manual_seed(1))
+TOKENS = torch.randint(len(SPECIALS), SIZES["vocab"], (2, 9), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +35,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def llama() -> Any:
-    model = tiny_llama()
+    model = tiny_model("llama")
     model.set_attn_implementation("eager")
     return model
 
@@ -93,13 +86,13 @@ def test_facts_of_the_bridge(saved: Path):
     spec = replace(find(str(saved)), id="tiny-llama")
     bridge = load_bridge(replace(local(saved), spec=spec))
     assert bridge.cfg.model_name == "tiny-llama", "no path of this machine"
-    assert (bridge.cfg.n_layers, bridge.cfg.d_model, bridge.cfg.d_mlp) == (2, 32, 64)
+    assert (bridge.cfg.n_layers, bridge.cfg.d_model, bridge.cfg.d_mlp) == (3, 16, 24)
     assert not bridge.original_model.training
     assert bridge.original_model.config._attn_implementation == "eager"
     assert {parameter.dtype for parameter in bridge.parameters()} == {torch.float32}
     _, cache = bridge.run_with_cache(TOKENS)
     assert cache["blocks.0.attn.hook_pattern"].shape == (2, 4, 9, 9)
-    assert cache["blocks.1.mlp.hook_post"].shape == (2, 9, 64)
+    assert cache["blocks.1.mlp.hook_post"].shape == (2, 9, 24)
 
 
 def test_dtype(saved: Path):
@@ -107,18 +100,15 @@ def test_dtype(saved: Path):
     assert {parameter.dtype for parameter in bridge.parameters()} == {torch.bfloat16}
 
 
-def test_gguf_file(llama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_gguf_file(llama, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RWCORE_CACHE", str(tmp_path / "cache"))
-    file = write_gguf(tmp_path / "tiny.gguf", llama)
+    file = write_gguf(saved, tmp_path / "tiny.gguf")
     bridge = load_bridge(locate(find(str(file))), compatibility=False)
     torch.testing.assert_close(logits(bridge), logits(llama), atol=2e-5, rtol=0)
 
 
 def test_bert_is_loaded_as_masked_model_and_not_processed(tmp_path: Path):
-    config = BertConfig(
-        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
-    )
-    bert = randomise(BertForMaskedLM(config))
+    bert = tiny_model("bert")
     bridge = load_bridge(local(save(bert, tmp_path)))
     stored = bert.bert.encoder.layer[0].output.dense.weight.detach()
     assert stored.mean(0).abs().max() > 1e-3
@@ -127,10 +117,7 @@ def test_bert_is_loaded_as_masked_model_and_not_processed(tmp_path: Path):
 
 
 def test_t5_is_loaded_and_not_processed(tmp_path: Path):
-    config = T5Config(
-        vocab_size=40, d_model=32, d_ff=64, num_layers=2, num_heads=4, d_kv=8, decoder_start_token_id=39
-    )
-    t5 = randomise(T5ForConditionalGeneration(config))
+    t5 = tiny_model("t5")
     bridge = load_bridge(local(save(t5, tmp_path)))
     stored = t5.encoder.block[1].layer[1].DenseReluDense.wi.weight.detach().clone()
     found = bridge.original_model.encoder.block[1].layer[1].DenseReluDense.wi.weight.detach()
@@ -147,8 +134,7 @@ def test_a_model_registered_as_raw_is_not_processed(llama, saved: Path):
 
 
 def test_conv1d_family(tmp_path: Path):
-    config = GPT2Config(vocab_size=40, n_embd=32, n_layer=2, n_head=4, n_positions=64)
-    gpt2 = randomise(GPT2LMHeadModel(config))
+    gpt2 = tiny_model("gpt2")
     bridge = load_bridge(local(save(gpt2, tmp_path)))
     torch.testing.assert_close(
         logits(bridge).log_softmax(-1), logits(gpt2).log_softmax(-1), atol=2e-5, rtol=0
@@ -168,7 +154,7 @@ def test_missing_parameters_are_not_made_up(folder: Path):
 
 def test_weights_of_another_shape(folder: Path):
     weights = load_file(folder / "model.safetensors")
-    weights["model.norm.weight"] = torch.ones(16)
+    weights["model.norm.weight"] = torch.ones(8)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError) as caught:
         load_bridge(local(folder))

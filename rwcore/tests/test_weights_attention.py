@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from fixtures.tiny import FAMILIES, build, local_model, write_gguf
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import FAMILIES, build, local_model
 from rwcore.errors import OptionError, WeightsError
 from rwcore.weights.attention import AttentionLayer, attention_weights
 from rwcore.weights.embedding import embedding, final_norm, unembedding

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from fixtures.tiny import FAMILIES, build, local_model, write_gguf
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import FAMILIES, build, local_model
 from rwcore.benchmarks.reference import weights as reference
 from rwcore.errors import NotGatedError, OptionError
 from rwcore.weights.families import FAMILIES as TABLES

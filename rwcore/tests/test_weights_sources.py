@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fixtures.tiny import build, local_model, write_gguf
+from fixtures.gguf_files import write_gguf
+from fixtures.tiny import build, local_model
 from rwcore.errors import WeightsError
 from rwcore.models.spec import LocalModel
 from rwcore.weights.families import FAMILIES
