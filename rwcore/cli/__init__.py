@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        app(words, prog_name="rwcore")
+        app(words, prog_name="rwcore", obj=words)  # the manifest of an export names its command
     except RwcoreError as error:
         if debug:
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -38,6 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def weights(
+    context: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Registry id, org/name@revision, folder or .gguf.")
     ],
@@ -84,7 +84,7 @@ def weights(
     with open_engine(scheduler if null else None) as engine:
         study = weight_study(local, processing=processing, engine=engine)
         export = export_weights(
-            study, out, classes=classes, null=null, force=force, command=shlex.join(["rwcore", *sys.argv[1:]])
+            study, out, classes=classes, null=null, force=force, command=shlex.join(["rwcore", *context.obj])
         )
     _summarise(export)
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")

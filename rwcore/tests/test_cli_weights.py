@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +36,7 @@ def test_weights_of_a_gated_model(models: dict[str, Path], tmp_path: Path) -> No
     assert f"files {len(names(out))} in {out}" in done.rows
     assert re.fullmatch(r"took \d+\.\d s, [\d.]+ [MG]iB of memory at most", done.rows[-1])
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["command"].startswith("rwcore ")
+    assert manifest["command"] == shlex.join(["rwcore", "weights", str(models["llama"]), "--out", str(out)])
 
 
 def test_weights_of_a_model_without_gates(models: dict[str, Path], tmp_path: Path) -> None:
