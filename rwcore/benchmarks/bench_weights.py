@@ -43,7 +43,7 @@ def packaged():
 
 
 def test_ratio_against_plain_reference(benchmark, packaged):
-    """SmolLM2 from its file: streamed against whole model in memory, normalised copies, eleven comparisons."""
+    """SmolLM2 from its file: streamed, against all of it in memory, normalised copies and 11 comparisons."""
 
     def ours():
         statistics = weight_statistics(mlp_weights(packaged, fold_sign=True))
