@@ -139,8 +139,8 @@ def writing(target: Path, only_below: Path | None = None) -> Iterator[None]:
         raise StoreError(
             "the disk is full" if full else f"cannot write: {error.strerror or error}",
             where=str(target),
-            remedy="free some space (`rwcore cache clear`), "
-            "or choose another folder with RWCORE_CACHE or --out",
+            remedy=("free some space (`rwcore cache clear`), or " if full else "make it writable, or ")
+            + "choose another folder with RWCORE_CACHE or --out",
         ) from error
 
 
