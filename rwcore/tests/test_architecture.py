@@ -267,6 +267,17 @@ def test_a_long_module_is_caught() -> None:
     ]
 
 
+def test_git_ignores_no_file_that_is_needed() -> None:
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard"]
+    folders = ["rwcore", "claims", "fixtures", "golden"]
+    done = subprocess.run([*command, "--", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"not a git checkout: {done.stderr.strip()}")
+    by_products = ("__pycache__/", ".obtained.")
+    hidden = [path for path in done.stdout.splitlines() if not any(part in path for part in by_products)]
+    assert hidden == [], "a rule in .gitignore hides files that a fresh clone would lack"
+
+
 # --- what importing costs ------------------------------------------------------------------------------
 
 IMPORTER = """
