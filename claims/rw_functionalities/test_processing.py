@@ -74,10 +74,13 @@ class Draw:
         self.generator = torch.Generator().manual_seed(seed)
 
     def matrix(self):
+        """One matrix of the MLP, a row per neuron."""
         return torch.randn(NEURONS, D_MODEL, generator=self.generator)
 
     def gain(self):
+        """A gain that scatters around one."""
         return 1 + 0.3 * torch.randn(D_MODEL, generator=self.generator)
 
     def stream(self):
+        """Ten positions of a residual stream whose mean is not zero."""
         return 2 + 3 * torch.randn(10, D_MODEL, generator=self.generator)

@@ -14,11 +14,15 @@ from rwcore.paths import slug
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from rwcore.models.spec import LocalModel
     from rwcore.parallel import Engine
     from rwcore.plugin.hooks import StandIn
+    from rwcore.stats.change import Flip
+    from rwcore.stats.tying import Tying
     from rwcore.store import Store
+    from rwcore.studies.change import ChangeStudy
     from rwcore.studies.weights import WeightStudy
     from rwcore.weights.mlp import MlpWeights
 
@@ -146,6 +150,26 @@ class ModelSubject(Subject):
         """Columns vector, min, max."""
         return self._frame(lambda study: study.norm_ranges())
 
+    def change_correlations(self, *, flip: Flip = "none") -> pd.DataFrame:
+        """Columns vector, cosine, layer, r, p, n: how the weights of two checkpoints changed."""
+        return self._change_study(flip).correlations()
+
+    def gate_change(self) -> Tensor:
+        """Cosine of every gate vector of the last checkpoint with the one of the first, [layer neuron]."""
+        return self._change_study("none").changes["gate"]
+
+    def _change_study(self, flip: Flip) -> ChangeStudy:
+        from rwcore.studies.change import change_study
+
+        first, last = self.studies.values()
+        return change_study(first, last, flip=flip, store=self._store)
+
+    def weight_tying(self) -> Tying:
+        """Whether the only model unembeds with its embedding."""
+        from rwcore.stats.tying import weight_tying
+
+        return weight_tying(self.weight_study().local)
+
     def d_model(self) -> int:
         """Width of the residual stream of the only model."""
         return self.weight_study().mlp_weights().shape.d_model
@@ -193,6 +217,11 @@ class TablesSubject(Subject):
     def null_regions(self) -> pd.DataFrame:
         """Columns layer, cosine, low, high."""
         return self._tables(("mismatched_regions.csv",), ["layer", "cosine", "low", "high"])
+
+    def change_correlations(self, *, flip: Flip = "none") -> pd.DataFrame:
+        """Columns vector, cosine, layer, r; they were published with each checkpoint's own gate signs."""
+        table = self._tables(("checkpoint_change_correlations.csv",), ["vector", "cosine", "layer", "r"])
+        return table if flip == "own" else table[table["vector"] == "gate"]
 
     def d_model(self) -> int:
         """Width of the residual stream of the only model, as its configuration says."""
