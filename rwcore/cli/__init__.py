@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from rwcore import __version__
-from rwcore.cli import cache, claims, models, promote, report, weights
+from rwcore.cli import (
+    cache,
+    claims,
+    explorer,
+    models,
+    neurons,
+    promote,
+    report,
+    roles,
+    weights,
+)
 from rwcore.cli.console import paragraphs, remark, show_error
 from rwcore.errors import RwcoreError
 
@@ -42,7 +52,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (weights, models, claims, report, promote, cache):
+for group in (weights, roles, neurons, explorer, models, claims, report, promote, cache):
     group.register(app)
 
 

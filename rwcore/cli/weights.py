@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from rich.table import Table
 
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
+from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.studies.export import Export
@@ -21,10 +23,16 @@ Writes tables (CSV, LaTeX, Markdown), arrays (safetensors), figures (PDF, PNG) a
 OUTPUTS.md. DIR must be new, empty or hold an earlier export. Nothing is computed twice: results are kept in
 the cache (`rwcore cache`).
 
+With --compare, several models side by side: medians, class shares, how far apart they are, which class the
+neurons of one went to in the next, and with --change how far the weights moved from the first to the last.
+
 Examples:
   rwcore weights smollm2-135m-instruct-q4_1 --out out/smollm2
-  rwcore weights ./my-model --no-null --out out/mine
+  rwcore weights smollm2-135m-instruct-q4_1 --plots all --out out/figures
+  rwcore weights ./my-model --plots fine --layers 0,8-11 --palette accessible --no-null --out out/mine
   rwcore weights allenai/OLMo-1B-hf@step1000-tokens4B --out out/early
+  rwcore weights google/gemma-2-2b google/gemma-2-2b-it --compare --out out/tuning
+  rwcore weights allenai/OLMo-1B-hf@step1000-tokens4B allenai/OLMo-1B-hf --compare --change --out out/change
 """
 
 
@@ -38,10 +46,26 @@ def register(app: typer.Typer) -> None:
 
 def weights(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Registry id, org/name@revision, folder or .gguf.")
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Registry id, org/name@revision, folder or .gguf.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two or more models, or checkpoints of one.")
+    ] = False,
+    change: Annotated[
+        bool,
+        typer.Option(
+            "--change", help="With --compare: how far each vector moved from the first to the last model."
+        ),
+    ] = False,
+    flip: Annotated[
+        Literal["none", "own"],
+        typer.Option(
+            help="With --change, own: each checkpoint's gate signs folded by themselves, an artefact of the "
+            "published figures."
+        ),
+    ] = "none",
     processing: Annotated[
         Literal["as_published", "raw"] | None,
         typer.Option(
@@ -55,8 +79,24 @@ def weights(
         ),
     ] = "auto",
     null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Also the mismatched-pair regions, which take longest.")
+        bool,
+        typer.Option(
+            "--null/--no-null",
+            help="Also the mismatched-pair regions, which take longest; never with --compare.",
+        ),
     ] = True,
+    plots: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Figures, separated by commas, or all, default, none."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Layers of figures with a panel per layer: 0,14,27 or 0-3."),
+    ] = None,
+    palette: Annotated[
+        Literal["paper", "accessible"],
+        typer.Option(help="Colours: the papers' own, or some that stay apart with any colour vision."),
+    ] = "paper",
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that holds other files.")
     ] = False,
@@ -67,29 +107,146 @@ def weights(
         ),
     ] = None,
 ) -> None:
-    """Write the weight study of a model and print its summary."""
+    """Write the weight study of a model, or a comparison of several, and print its summary."""
     from rwcore.models.locate import locate
     from rwcore.models.registry import find
     from rwcore.provenance import Stopwatch
 
     stopwatch = Stopwatch()
-    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+    _check_options(
+        models,
+        compare=compare,
+        change=change,
+        # Options that would have no effect, in the words of the command line.
+        only_alone={"--plots": plots is not None, "--scheduler": scheduler is not None},
+        only_changes={"--flip": flip != "none", "--layers": layers is not None},
+    )
+    chosen_layers = None if layers is None else parse_layers(layers)
+    found = [locate(find(model)) for model in models]  # before torch: a wrong name must not take seconds
 
     from rwcore.parallel import open_engine
     from rwcore.runtime import peak_memory_bytes
-    from rwcore.studies.export import check_target, export_weights
+    from rwcore.studies.folder import check_target
     from rwcore.studies.weights import weight_study
 
     check_target(out, force=force)
+    command = shlex.join(["rwcore", *context.obj])
+    if compare:
+        from rwcore.cli.comparison import summarise
+        from rwcore.studies.compare import compare as compare_models
+
+        summarise(
+            compare_models(
+                [weight_study(local, processing=processing) for local in found],
+                out,
+                classes=classes,
+                change=change,
+                flip=flip,
+                layers=chosen_layers,
+                palette=palette,
+                force=force,
+                command=command,
+            )
+        )
+        say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+        return
+
+    from rwcore.studies.export import export_weights
+
     with open_engine(scheduler if null else None) as engine:
-        study = weight_study(local, processing=processing, engine=engine)
         export = export_weights(
-            study, out, classes=classes, null=null, force=force, command=shlex.join(["rwcore", *context.obj])
+            weight_study(found[0], processing=processing, engine=engine),
+            out,
+            classes=classes,
+            null=null,
+            plots=parse_plots(plots),
+            layers=chosen_layers,
+            palette=palette,
+            force=force,
+            command=command,
         )
     _summarise(export)
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
     if export.manifest["undefined_neurons"]:
         _warn_undefined(export)
+
+
+def _check_options(
+    models: list[str],
+    *,
+    compare: bool,
+    change: bool,
+    only_alone: dict[str, bool],
+    only_changes: dict[str, bool],
+) -> None:
+    """Refuse options that do not go together, before anything is read.
+
+    Args:
+        models: What was named.
+        compare: Whether ``--compare`` was given.
+        change: Whether ``--change`` was given.
+        only_alone: Options that are for one model, and whether they were given.
+        only_changes: Options that a comparison takes only with ``--change``.
+    """
+    if not compare:
+        if len(models) > 1:
+            raise OptionError(
+                f"{len(models)} models are named: {', '.join(models)}",
+                where="MODEL",
+                remedy="add --compare to put them side by side, or call the command once for each",
+            )
+        if change or only_changes["--flip"]:
+            raise OptionError(
+                "a change needs two checkpoints",
+                where="--change" if change else "--flip",
+                remedy="rwcore weights FIRST LAST --compare --change --out DIR",
+            )
+        return
+    if len(models) < 2:
+        raise OptionError(
+            f"a comparison needs two models or more, {len(models)} given",
+            where="--compare",
+            remedy="name the other models beside it, or leave --compare out",
+        )
+    for option, given in only_alone.items():
+        if given:
+            raise OptionError(
+                f"{option} is for one model", where=option, remedy=f"leave out {option} or --compare"
+            )
+    for option, given in only_changes.items():
+        if given and not change:
+            raise OptionError(
+                f"in a comparison {option} is about the change of the weights",
+                where=option,
+                remedy=f"add --change, or leave {option} out",
+            )
+
+
+def parse_plots(text: str | None) -> tuple[str, ...]:
+    """Names of figures from ``fine,medians``; ``default`` for None, nothing for ``none``."""
+    if text is None:
+        return ("default",)
+    names = tuple(word.strip() for word in text.split(",") if word.strip())
+    return () if names == ("none",) else names
+
+
+def parse_layers(text: str) -> list[int]:
+    """Numbers from ``0,14,27`` or ``0-3,8``.
+
+    Raises:
+        OptionError: It is no such list.
+    """
+    layers: list[int] = []
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[-–]\s*(\d+)\s*)?", word)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise OptionError(
+                f"{text!r} is no list of layers",
+                where="--layers",
+                remedy="write numbers from 0 and ranges, separated by commas: 0,14,27 or 0-3,8",
+            )
+        layers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return layers
 
 
 def _summarise(export: Export) -> None:

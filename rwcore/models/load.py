@@ -16,6 +16,7 @@ import torch
 from rwcore.errors import ModelError, WeightsError
 from rwcore.models.gguf import check_complete, converted, quiet_transformers
 from rwcore.models.spec import GGUF, LocalModel
+from rwcore.models.vocabulary import read_tokenizer
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -55,7 +56,7 @@ def load_bridge(
     config = _read_config(folder, local)
     with quiet_transformers():
         model = _hf_model(folder, config, dtype).to(device)
-        tokenizer = _tokenizer(folder)
+        tokenizer = read_tokenizer(folder)
         from transformer_lens.model_bridge import TransformerBridge
 
         try:
@@ -159,16 +160,3 @@ def _hf_model(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> An
         ) from error
     check_complete(info, str(folder))
     return model.eval()
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises a bare Exception for a damaged file
-        raise ModelError(
-            f"there is no readable tokenizer: {error}",
-            where=str(folder),
-            remedy="copy tokenizer.json and tokenizer_config.json into the folder, or fetch the model again",
-        ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -119,6 +120,36 @@ def half_coarse_figure(
         label = f"{low:.1f} ≤ cos {last} {low + 0.2:.1f}".replace("-0.0", "0.0").replace("-", "−")
         fills.append(Fill(label, colour, None))
     return _stacked_bars(table, fills, title=title, look=look, width=width)
+
+
+def bar_widths(figure: Figure) -> pd.DataFrame:
+    """The widths that the bars of a figure of counts really have, read back from the drawing.
+
+    The widths of a layer add up to its neurons; a drawing that loses a class does not (section 10, X1 of the
+    specification).
+
+    Args:
+        figure: What `class_counts_figure` or `half_coarse_figure` returned.
+
+    Returns:
+        ``layer``, ``class`` (of half-coarse figures the bin), ``width`` in neurons; layer by layer, classes
+        in the order of stacking.
+    """
+    import pandas as pd
+
+    axes = figure.axes[0]
+    layers = {
+        round(float(row)): int(label.get_text())
+        for row, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    }
+    rows = [
+        (layers[round(bar.get_y() + bar.get_height() / 2)], str(bars.get_label()), bar.get_width())
+        for bars in axes.containers
+        if isinstance(bars, BarContainer)
+        for bar in bars
+    ]
+    frame = pd.DataFrame(rows, columns=["layer", "class", "width"]).astype({"class": "str"})
+    return frame.sort_values("layer", kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rwcore.plots.counts import PaletteName
 from rwcore.plots.style import CYCLE, FAINT, INK, LINE_STYLES, MUTED, PAPER_CYCLE, Look, new_figure, style
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def medians_figure(
     background: pd.DataFrame | None = None,
     *,
     background_label: str = "published models",
+    palette_name: PaletteName = "paper",
     look: Look = "paper",
     size: tuple[float, float] = (6.75, 2.6),
+    legend_inside: bool = False,
 ) -> Figure:
     """Draw one line per model; other models' curves thin and grey behind.
 
@@ -46,8 +49,11 @@ def medians_figure(
         curves: Columns model, layer, median (no unit, -1 … 1); models are drawn in order of appearance.
         background: The same columns, for models to compare with.
         background_label: What the grey curves are.
+        palette_name: ``paper``, matplotlib's ten colours as published; ``accessible``, six that stay apart
+            with any colour vision. After them line styles change. The screen look is always accessible.
         look: ``paper`` or ``screen``.
         size: Width and height in inches.
+        legend_inside: A legend in the lower left corner, however many models there are.
 
     Returns:
         The figure. Each line's ``gid`` is ``curve:`` and its model.
@@ -59,15 +65,48 @@ def medians_figure(
         n_behind = 0
         if background is not None and len(background):
             n_behind = _draw_background(axes, background)
-        ends = _draw_curves(axes, curves, PAPER_CYCLE if look == "paper" else CYCLE)
-        if 0 < len(ends) <= DIRECT_LABELS:
+        published = look == "paper" and palette_name == "paper"
+        ends = _draw_curves(axes, curves, PAPER_CYCLE if published else CYCLE)
+        if ends and legend_inside:
+            axes.legend(loc="lower left", fontsize=8, frameon=False, labelspacing=0.2, handlelength=1.6)
+        elif 0 < len(ends) <= DIRECT_LABELS:
             _label_ends(axes, ends, gap=3.2 * mpl.rcParams["font.size"] / 72 / size[1])
         elif ends:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelspacing=0.2)
         if n_behind:
             note = f"grey: {n_behind} {background_label}"
-            axes.annotate(note, (0.01, 0.03), xycoords="axes fraction", color=MUTED, fontsize="small")
+            place = (0.01, 0.97) if legend_inside else (0.01, 0.03)
+            axes.annotate(
+                note,
+                place,
+                xycoords="axes fraction",
+                va="top" if legend_inside else "baseline",
+                color=MUTED,
+                fontsize="small",
+            )
     return figure
+
+
+def selected_medians_figure(
+    curves: pd.DataFrame, *, palette_name: PaletteName = "paper", look: Look = "paper"
+) -> Figure:
+    """The papers' "selected" figure: all but the small models (`selected_models`), one column wide.
+
+    Args:
+        curves: Columns model, layer, median; names of models without organisation in the legend.
+        palette_name: As for `medians_figure`.
+        look: ``paper`` or ``screen``.
+
+    Source: RW functionalities, figure of selected medians; section 4.1 of the specification.
+    """
+    kept = selected_models([str(model) for model in curves["model"].unique()])
+    return medians_figure(
+        curves[curves["model"].isin(kept)],
+        palette_name=palette_name,
+        look=look,
+        size=(3.3, 4.0),
+        legend_inside=True,
+    )
 
 
 def _frame(axes: Axes) -> None:
@@ -106,7 +145,7 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame, cycle: Sequence[str]) -> list[
             linestyle=line_style,
             linewidth=1.8,
             marker=marker,
-            label=model,
+            label=model.rsplit("/", 1)[-1],
             zorder=3,
             gid=f"curve:{model}",
         )

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rwcore.models.spec import LocalModel
+    from rwcore.pages.cards import NeuronCard
     from rwcore.parallel import Engine
     from rwcore.plugin.hooks import StandIn
     from rwcore.stats.change import Flip
     from rwcore.stats.tying import Tying
     from rwcore.store import Store
     from rwcore.studies.change import ChangeStudy
+    from rwcore.studies.roles import RoleStudy
     from rwcore.studies.weights import WeightStudy
     from rwcore.weights.mlp import MlpWeights
 
@@ -169,6 +171,35 @@ class ModelSubject(Subject):
         from rwcore.stats.tying import weight_tying
 
         return weight_tying(self.weight_study().local)
+
+    def role_study(self) -> RoleStudy:
+        """The functional roles of the only model's neurons.
+
+        With the published numbers of partition neurons and null directions (1000 and 40), but at most a
+        tenth of all neurons and directions of a small model.
+        """
+        from rwcore.stats.roles.choose import N_PARTITION
+        from rwcore.stats.roles.entropy import N_NULL
+        from rwcore.studies.roles import role_study
+
+        study = self.weight_study()
+        neurons, width = study.cosines.linout.numel(), self.d_model()
+        return role_study(
+            study, partition=min(N_PARTITION, neurons // 10), n_null=min(N_NULL, -(-width // 10))
+        )
+
+    def neuron_card(self, layer: int, neuron: int, *, k: int) -> NeuronCard:
+        """What the weights say about one neuron, with k tokens per list.
+
+        A stand-in is smaller than the model it stands for: numbers start again from 0 at its end.
+        """
+        from rwcore.studies.neuron_cards import neuron_cards
+
+        shape = self.weight_study().mlp_weights().shape
+        if self.kind is Kind.STAND_IN:
+            layer, neuron = layer % shape.n_layers, neuron % shape.d_mlp
+        (card,) = neuron_cards(self.weight_study(), [(layer, neuron)], k=k, null=False)
+        return card
 
     def d_model(self) -> int:
         """Width of the residual stream of the only model."""

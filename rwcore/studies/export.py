@@ -5,42 +5,28 @@ What every file holds is documented in ``OUTPUTS.md``; `COLUMNS` and `ARRAYS` ar
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from rwcore.errors import NotGatedError, OptionError, StoreError
-from rwcore.models.registry import registry
-from rwcore.paths import golden_dir
+from rwcore.errors import NotGatedError, OptionError
 from rwcore.provenance import Stopwatch, collect
 from rwcore.stats.classes import class_counts, class_totals
-from rwcore.stats.cosines import RWCosines
 from rwcore.stats.half_coarse import half_coarse_counts
 from rwcore.stats.medians import layer_medians
 from rwcore.stats.norms import norm_ranges
 from rwcore.stats.null import beta_region
-from rwcore.store import (
-    MANIFEST,
-    atomic_folder,
-    hash_file,
-    read_json,
-    write_arrays,
-    write_json,
-    write_text,
-    writing,
-)
-from rwcore.studies import tables
+from rwcore.store import MANIFEST, write_arrays, write_json, write_text
+from rwcore.studies import figures, tables
+from rwcore.studies.figure_kinds import FigureInput
+from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
 from rwcore.studies.weights import DEFINITION, NULL_DEFINITION, WeightStudy
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from rwcore.plots.counts import PaletteName
 
 SCHEMA = "rwcore-weights/1"
 Classes = Literal["auto", "gated", "plain"]
@@ -67,9 +53,6 @@ DEFINITIONS = {
     "mismatched_region": NULL_DEFINITION,
     "beta_region": "beta_region/1",
 }
-PNG_DPI = 200
-STAGING = ".rwcore-new"
-PUBLISHED_MEDIANS = Path("rw_functionalities") / "published" / "linout_medians.csv"
 
 
 @dataclass(frozen=True)
@@ -91,55 +74,6 @@ class Export:
     counts: pd.DataFrame
     medians: pd.DataFrame
     undefined: pd.DataFrame
-
-
-def check_target(out: Path, *, force: bool = False) -> Path:
-    """Refuse an output folder that cannot or must not be written, before anything is computed.
-
-    Args:
-        out: The folder; it need not exist.
-        force: Accept a folder that holds other files.
-
-    Returns:
-        The folder as an absolute path, symbolic links resolved.
-
-    Raises:
-        StoreError: It is a file, cannot be written, or holds files that are not an export of rwcore.
-    """
-    folder = out.expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(
-            "the output folder is a file", where=str(folder), remedy="name another folder with --out"
-        )
-    standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    with writing(folder):
-        # Trying is the only test that permissions, read-only disks and odd file systems all pass.
-        tempfile.TemporaryDirectory(prefix=STAGING, dir=standing).cleanup()
-    if folder.is_dir() and not force and _previous(folder) is None and any(map(_foreign, folder.iterdir())):
-        raise StoreError(
-            "the output folder is not empty and holds no earlier export of rwcore",
-            where=str(folder),
-            remedy="name another folder with --out, or add --force to write beside what is there "
-            "(files of the same names are replaced, others stay)",
-        )
-    return folder
-
-
-def _foreign(path: Path) -> bool:
-    """Whether a file is anything else than what a killed export left behind."""
-    return STAGING not in path.name
-
-
-def _previous(folder: Path) -> dict[str, Any] | None:
-    """Manifest of the export in a folder, None if there is none."""
-    if not (folder / MANIFEST).is_file():
-        return None
-    try:
-        manifest = read_json(folder / MANIFEST)
-    except StoreError:
-        return None
-    ours = isinstance(manifest, dict) and str(manifest.get("schema", "")).startswith("rwcore-")
-    return manifest if ours else None
 
 
 def check_classes(classes: str, *, gated: bool) -> bool:
@@ -171,6 +105,9 @@ def export_weights(
     *,
     classes: Classes = "auto",
     null: bool = True,
+    plots: Sequence[str] = (figures.DEFAULT,),
+    layers: Sequence[int] | None = None,
+    palette: PaletteName = "paper",
     force: bool = False,
     command: str = "",
 ) -> Export:
@@ -181,19 +118,29 @@ def export_weights(
         out: A new folder, an empty one, one with an earlier export (replaced; other files in it stay), or
             with ``force`` any folder.
         classes: See `check_classes`.
-        null: Also the mismatched-pair regions, which take longest.
+        null: Also the mismatched-pair regions, which take longest; without, figures show the analytic one.
+        plots: Names (`rwcore.studies.figure_kinds.FIGURES`), ``default`` or ``all``; empty: no figures.
+        layers: Layers of the figures with one panel per layer; see `rwcore.studies.figures.draw`.
+        palette: ``paper``, the papers' colours, or ``accessible``.
         force: Write into a folder that holds other files.
         command: The command line, for the manifest.
 
     Raises:
         StoreError: The folder is refused (see `check_target`) or the disk is full.
         NotGatedError: See `check_classes`.
+        OptionError: See `rwcore.studies.figures.draw`.
     """
     stopwatch = Stopwatch()
     folder = check_target(out, force=force)
-    with_gate = check_classes(classes, gated=study.mlp_weights().shape.gated_mlp)
-    statistics = study.statistics
-    shown = statistics.cosines if with_gate else replace(statistics.cosines, gatelin=None, gateout=None)
+    shape = study.mlp_weights().shape
+    with_gate = check_classes(classes, gated=shape.gated_mlp)
+    # All of this before anything is computed: a wrong name must not cost minutes.
+    names, skipped = figures.resolve(plots, gated=with_gate)
+    layers = figures.check_layers(layers, shape.n_layers)
+    figures.check_panels(names, layers)
+    figures.check_palette(palette)
+    given = figures.figure_input(study, gated=with_gate, null=null)
+    statistics, shown = given.statistics, given.cosines
     counts, medians = class_counts(shown), layer_medians(shown)
     undefined = statistics.undefined_neurons()
     model = study.local.spec.id
@@ -201,7 +148,7 @@ def export_weights(
         "class_counts.csv": counts,
         "medians.csv": medians,
         "norm_ranges.csv": norm_ranges(statistics),
-        "null_regions.csv": _regions(study, shown, null=null),
+        "null_regions.csv": _regions(given),
     }
     texts = {
         "class_table.tex": tables.class_latex(counts, model),
@@ -216,19 +163,15 @@ def export_weights(
         frames["undefined.csv"] = undefined
     arrays = statistics.to_arrays()
 
-    with _filling(folder) as new:
+    with filling(folder) as new:
         for name, frame in frames.items():
-            # A float32 holds no more than nine digits.
-            write_text(
-                new / name,
-                frame[[*COLUMNS[name]]].to_csv(index=False, float_format="%.9g", lineterminator="\n"),
-            )
+            write_csv(new / name, frame, COLUMNS[name])
         for name, text in texts.items():
             write_text(new / name, text)
         for name, members in ARRAYS.items():
             write_arrays(new / name, {member: arrays[member] for member in members if member in arrays})
-        for name, figure in _figures(study, shown, counts, medians).items():
-            _save(figure, new / name)
+        for name, figure in figures.draw(given, names, layers=layers, palette=palette):
+            save_figure(figure, new / name)
         manifest = {
             "schema": SCHEMA,
             "complete": True,
@@ -236,134 +179,36 @@ def export_weights(
             "model": {
                 **study.local.identity(),
                 **{name: getattr(study.local.spec, name) for name in ("source", "location")},
-                "shape": asdict(study.mlp_weights().shape),
+                "shape": asdict(shape),
             },
             "processing": study.processing,
             "fold_sign": statistics.cosines.gated,
             "classes": "gated" if shown.gated else "plain",
             "undefined_neurons": int(shown.undefined().sum()),
             "definitions": DEFINITIONS,
-            "files": _files(new),
+            "figures": {"drawn": names, "skipped": skipped, "layers": layers, "palette": palette},
+            "files": files_of(new, COLUMNS),
             "provenance": {"statistics": study.provenance, "export": collect(stopwatch)},
         }
         write_json(new / MANIFEST, manifest)
     return Export(folder, manifest, class_totals(counts), counts, medians, undefined)
 
 
-def _regions(study: WeightStudy, shown: RWCosines, *, null: bool) -> pd.DataFrame:
+def _regions(given: FigureInput) -> pd.DataFrame:
     """The analytic region (one row per cosine, no layer) and the mismatched-pair regions of the layers."""
-    low, high = beta_region(study.mlp_weights().shape.d_model)
+    low, high = beta_region(given.d_model)
+    cosines = [*given.cosines.present()]
     beta = pd.DataFrame(
         {
             "region": "beta",
             "layer": pd.NA,
-            "cosine": list(shown.present()),
+            "cosine": cosines,
             # The region of |cos(gate, in)| has no lower end; the upper one of the signed cosine bounds it.
-            "low": [float("nan") if name == "gatelin" else low for name in shown.present()],
+            "low": [float("nan") if name == "gatelin" else low for name in cosines],
             "high": high,
         }
     )
     parts = [beta]
-    if null:
-        measured = study.null_regions()
-        parts.append(measured[measured["cosine"].isin([*shown.present()])].assign(region="mismatched"))
+    if given.regions is not None:
+        parts.append(given.regions[given.regions["cosine"].isin(cosines)].assign(region="mismatched"))
     return pd.concat([part.astype({"layer": "Int64"}) for part in parts], ignore_index=True)
-
-
-def _figures(
-    study: WeightStudy, shown: RWCosines, counts: pd.DataFrame, medians: pd.DataFrame
-) -> dict[str, Figure]:
-    from rwcore.plots.counts import class_counts_figure, half_coarse_figure
-    from rwcore.plots.medians import medians_figure
-
-    model = study.local.spec.id
-    curve = medians.loc[medians["cosine"] == "linout", ["layer", "median"]].assign(model=model)
-    behind = published_medians(model, gated=study.cosines.gated)
-    label = f"published {'gated' if study.cosines.gated else 'non-gated'} models"
-    figures = {
-        "medians": medians_figure(curve, behind, background_label=label),
-        "class_counts": class_counts_figure(counts, title=model),
-    }
-    if not shown.gated:
-        bins = half_coarse_counts(shown)
-        figures["half_coarse"] = half_coarse_figure(bins[bins["bin_low"].notna()], title=model)
-    return figures
-
-
-def published_medians(model: str, *, gated: bool) -> pd.DataFrame | None:
-    """The published medians of the other models of the same kind.
-
-    Args:
-        model: Id of the model to leave out.
-        gated: Whether models with or without a gate are wanted.
-
-    Returns:
-        Columns model, layer, median; None outside a checkout, where there are no published tables.
-    """
-    try:
-        path = golden_dir() / PUBLISHED_MEDIANS
-    except OptionError:
-        return None
-    if not path.is_file():
-        return None
-    same_kind = {one.id for one in registry().values() if one.gated_mlp is gated and one.id != model}
-    published = pd.read_csv(path)
-    return published.loc[published["model"].isin(same_kind), ["model", "layer", "median"]]
-
-
-def _save(figure: Figure, stem: Path) -> None:
-    from rwcore.plots.style import style
-
-    with style("paper"):
-        # No date, so that equal figures are equal files.
-        figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-        figure.savefig(stem.with_suffix(".png"), dpi=PNG_DPI)
-
-
-def _files(folder: Path) -> list[dict[str, Any]]:
-    """Name, size, hash and, for tables and arrays, the content of every file."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        facts: dict[str, Any] = {"name": path.name, "bytes": path.stat().st_size, "sha256": hash_file(path)}
-        if path.name in COLUMNS:
-            facts["columns"] = list(COLUMNS[path.name])
-        if path.name in ARRAYS:
-            facts["arrays"] = _header(path)
-        found.append(facts)
-    return found
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """Name, dtype and shape of the arrays in a safetensors file."""
-    with path.open("rb") as handle:
-        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-    return {name: {"dtype": facts["dtype"], "shape": facts["shape"]} for name, facts in header.items()}
-
-
-@contextlib.contextmanager
-def _filling(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill; its files are in ``folder`` when the block succeeds, none of them if it fails.
-
-    A folder that does not exist appears whole, by a rename. One that exists may be somebody's working
-    directory or hold other files, so it stays and the files are moved into it one by one; meanwhile its
-    manifest says that it is not complete.
-    """
-    if not folder.exists():
-        with atomic_folder(folder) as new:
-            new.chmod(0o755)
-            yield new
-        return
-    staging = folder / STAGING
-    with atomic_folder(staging) as new:
-        yield new
-    with writing(folder):
-        previous = _previous(folder) or {}
-        write_json(folder / MANIFEST, {**previous, "schema": SCHEMA, "complete": False})
-        fresh = {path.name for path in staging.iterdir()}
-        for entry in previous.get("files", []):
-            stale = folder / Path(str(entry["name"])).name  # only names: a manifest must not reach elsewhere
-            if stale.name not in fresh:
-                stale.unlink(missing_ok=True)
-        for path in sorted(staging.iterdir(), key=lambda path: path.name == MANIFEST):
-            os.replace(path, folder / path.name)
-        staging.rmdir()

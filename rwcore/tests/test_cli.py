@@ -64,7 +64,8 @@ def commands() -> dict[tuple[str, ...], Any]:
 
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
-    assert tops == {"weights", "models", "fetch", "doctor", "claims", "report", "promote", "cache"}
+    studies = {"weights", "roles", "neurons", "explorer"}
+    assert tops == studies | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     assert {words for words in commands() if len(words) == 2} == {("report", "merge"), ("report", "show")}
 
 

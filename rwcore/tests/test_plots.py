@@ -19,8 +19,20 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from rwcore.models.registry import group
-from rwcore.plots.counts import class_counts_figure, half_coarse_colours, half_coarse_figure, palette
-from rwcore.plots.medians import medians_figure, relative_depth, selected_models, spread
+from rwcore.plots.counts import (
+    bar_widths,
+    class_counts_figure,
+    half_coarse_colours,
+    half_coarse_figure,
+    palette,
+)
+from rwcore.plots.medians import (
+    medians_figure,
+    relative_depth,
+    selected_medians_figure,
+    selected_models,
+    spread,
+)
 from rwcore.plots.style import CYCLE, FAINT, style
 from rwcore.report.figures import inline_svg
 from rwcore.stats.classes import RW_CLASSES, VANILLA_CLASSES
@@ -63,6 +75,21 @@ def test_bar_widths_are_the_counts_in_canonical_order(table: np.ndarray, random:
     assert list(widths.columns) == NAMES
     np.testing.assert_array_equal(widths.to_numpy(), table)
     assert widths.to_numpy().sum(axis=1).tolist() == table.sum(axis=1).tolist()
+
+
+@settings(max_examples=10)
+@given(tables())
+def test_widths_read_back_from_the_drawing_are_the_counts(table: np.ndarray) -> None:
+    frame = counts_frame(table).assign(layer=lambda rows: 3 * rows["layer"] + 2)  # any layer numbers
+    widths = bar_widths(class_counts_figure(frame)).rename(columns={"width": "count"})
+    pd.testing.assert_frame_equal(widths, frame, check_dtype=False)
+
+
+def test_widths_read_back_show_what_the_drawing_lost() -> None:
+    # Trap X1: the originals' last version draws bars of no width. What is read back must say so.
+    figure = class_counts_figure(counts_frame(np.full((2, 11), 5)))
+    figure.axes[0].containers[6][1].set_width(0)
+    assert bar_widths(figure).groupby("layer")["width"].sum().tolist() == [55, 50]
 
 
 def test_bars_are_stacked_without_gaps_and_layer_0_is_on_top() -> None:
@@ -271,6 +298,23 @@ def test_the_selected_figure_has_nine_models() -> None:
     left_out = [model for model in models if model not in selected_models(models)]
     assert len(models) - len(left_out) == 9
     assert left_out == ["allenai/OLMo-1B-hf", "meta-llama/Llama-3.2-1B", "Qwen/Qwen2.5-0.5B"]
+
+
+def test_the_selected_figure_leaves_small_models_out_and_has_its_legend_inside() -> None:
+    frame = curves("org/model-7B", "org/model-1B", "org/model-0.5B", "other/big")
+    axes = selected_medians_figure(frame).axes[0]
+    assert [*lines(axes.figure)] == ["org/model-7B", "other/big"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["model-7B", "big"]
+    assert legend.get_window_extent().x1 < axes.get_window_extent().x1  # trap X10: it can be placed at all
+
+
+def test_medians_have_an_accessible_palette() -> None:
+    figure = medians_figure(curves("a", "b"), palette_name="accessible")
+    assert [line.get_color() for line in lines(figure).values()] == [*CYCLE[:2]]
+    paper = medians_figure(curves("a", "b"))
+    assert [line.get_color() for line in lines(paper).values()] == ["C0", "C1"]
 
 
 @given(st.lists(st.floats(-1, 1), max_size=8), st.floats(0.01, 0.6))

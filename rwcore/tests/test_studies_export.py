@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,20 +18,14 @@ from rwcore.errors import NotGatedError, OptionError
 from rwcore.models.registry import find
 from rwcore.stats.null import beta_region
 from rwcore.store import Store, hash_file
-from rwcore.studies import export as module
-from rwcore.studies.export import (
-    ARRAYS,
-    COLUMNS,
-    SCHEMA,
-    Export,
-    export_weights,
-    published_medians,
-)
+from rwcore.studies import figures
+from rwcore.studies.export import ARRAYS, COLUMNS, SCHEMA, Export, export_weights
+from rwcore.studies.figure_kinds import FIGURES
 from rwcore.studies.weights import WeightStudy, weight_study
 from rwcore.tests.command_line import OUTPUTS, documented, plant_damaged, section
 
 # What happens to the files is tested often, what is in the figures once: drawing takes most of an export.
-FAST = {"null": False}
+FAST: dict[str, Any] = {"null": False}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,7 @@ def exports(studies: dict[str, WeightStudy], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_figures", lambda *_: {"medians": Figure((1, 1))})
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: iter([("medians", Figure((1, 1)))]))
 
 
 def read(export: Export, name: str) -> pd.DataFrame:
@@ -264,17 +259,63 @@ def test_the_same_export_twice_is_the_same_files(
     assert again.manifest["files"] == exports["llama"].manifest["files"]
 
 
-def test_published_medians_are_those_of_other_models_of_the_same_kind(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("model", ["llama", "gpt2"])
+def test_all_figures_are_written_and_listed(
+    studies: dict[str, WeightStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    gated, plain = (published_medians("gpt2", gated=gate) for gate in (True, False))
-    assert gated is not None
-    assert plain is not None
-    assert gated["model"].nunique() == 12
-    assert plain["model"].nunique() == 23
-    assert "gpt2" not in set(plain["model"])
-    monkeypatch.setenv("RWCORE_ROOT", str(tmp_path))
-    assert published_medians("gpt2", gated=True) is None
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "golden").mkdir()
-    assert published_medians("gpt2", gated=True) is None
+    # Drawn, but not rendered, which takes seconds and is tested for two of them above.
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).write_bytes(b"a picture"))
+    export = export_weights(studies[model], tmp_path / "out", plots=["all"], palette="accessible")
+    gated = model != "gpt2"
+    told = export.manifest["figures"]
+    assert told["drawn"] == [name for name, kind in FIGURES.items() if kind.missing(gated=gated) is None]
+    assert {*told["drawn"], *told["skipped"]} == {*FIGURES}
+    assert (told["palette"], told["layers"]) == ("accessible", None)
+    written = {path.stem for path in export.folder.iterdir() if path.suffix in (".pdf", ".png")}
+    assert written == {*told["drawn"]}
+
+
+def test_layers_reach_the_figures(
+    studies: dict[str, WeightStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def draw(_: object, names: list[str], **options: object) -> list[tuple[str, Figure]]:
+        asked.update(options, names=names)
+        return []
+
+    monkeypatch.setattr(figures, "draw", draw)
+    export = export_weights(studies["llama"], tmp_path / "out", plots=["fine"], layers=[2, 0, 2], **FAST)
+    assert asked == {"names": ["fine"], "layers": [2, 0], "palette": "paper"}
+    assert export.manifest["figures"]["layers"] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"plots": ["fien"]}, "--plots"),
+        ({"plots": ["norms"]}, "--plots"),  # no gate, no gate norms: trap X14
+        ({"plots": ["norm_in_norm_out"], "layers": [3]}, "--layers"),
+        ({"layers": [0]}, "--layers"),
+        ({"palette": "rainbow"}, "--palette"),
+    ],
+)
+def test_impossible_figures_are_refused_before_anything_is_computed(
+    studies: dict[str, WeightStudy], tmp_path: Path, options: dict[str, Any], where: str
+) -> None:
+    fresh = weight_study(studies["gpt2"].local, store=Store(tmp_path / "store"))
+    with pytest.raises(OptionError) as caught:
+        export_weights(fresh, tmp_path / "out", **options)
+    assert caught.value.where == where
+    assert caught.value.remedy
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_can_do_without_figures(studies: dict[str, WeightStudy], tmp_path: Path) -> None:
+    export = export_weights(studies["llama"], tmp_path / "out", plots=(), **FAST)
+    assert not [*export.folder.glob("*.p[dn][fg]")]
+
+
+def test_the_documented_figures_are_those_there_are() -> None:
+    assert documented("Figures of `--plots`") == [*FIGURES]

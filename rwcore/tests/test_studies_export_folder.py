@@ -13,8 +13,10 @@ from fixtures.planted import plant
 from rwcore.errors import StoreError
 from rwcore.models.registry import find
 from rwcore.store import Store
-from rwcore.studies import export as module
-from rwcore.studies.export import check_target, export_weights
+from rwcore.studies import figures
+from rwcore.studies import folder as folders
+from rwcore.studies.export import export_weights
+from rwcore.studies.folder import check_target
 from rwcore.studies.weights import WeightStudy, weight_study
 
 FAST: dict[str, Any] = {"null": False}
@@ -34,7 +36,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WeightStudy]:
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of an export and is not what is tested here."""
-    monkeypatch.setattr(module, "_figures", lambda *_: {"medians": Figure((1, 1))})
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: iter([("medians", Figure((1, 1)))]))
 
 
 def entries(folder: Path) -> dict[str, bytes]:
@@ -127,7 +129,7 @@ def test_an_interrupted_replacement_says_so_and_can_be_repeated(
 ) -> None:
     out = tmp_path / "out"
     export_weights(studies["gpt2"], out, **FAST)
-    replace = module.os.replace
+    replace = folders.os.replace
 
     def killed(source: Path, target: Path) -> None:
         if Path(target) == out / "medians.csv":
@@ -135,7 +137,7 @@ def test_an_interrupted_replacement_says_so_and_can_be_repeated(
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "replace", killed)
+        patch.setattr(folders.os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             export_weights(studies["llama"], out, **FAST)
     assert json.loads((out / "manifest.json").read_text())["complete"] is False

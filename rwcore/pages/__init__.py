@@ -1,0 +1,1 @@
+"""Static pages: what a person opens in a browser, self-contained."""
