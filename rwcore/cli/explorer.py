@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from rwcore.cli.console import paragraphs, say
+from rwcore.cli.options import Force, Out
 
 HELP = """The read-write classes as a page: move the vectors of a neuron, see its class and what it does.
 
@@ -30,14 +30,12 @@ def register(app: typer.Typer) -> None:
 
 def explorer(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    out: Out,
     palette: Annotated[
         Literal["accessible", "paper"],
         typer.Option(help="Colours of the classes: for any colour vision, or those of the papers' figures."),
     ] = "accessible",
-    force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds other files.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Write the page, the figures and a manifest."""
     from rwcore.studies.folder import check_target, files_of, filling, save_figure

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.options import Force, Model, Out, Processing
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def register(app: typer.Typer) -> None:
 
 def neurons(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Registry id, org/name@revision, folder or .gguf.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    model: Model,
+    out: Out,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[LAYER.NEURON]...", help="Neurons, both numbers from 0.")
     ] = None,
@@ -72,15 +70,8 @@ def neurons(
     null: Annotated[
         bool, typer.Option("--null/--no-null", help="Also the mismatched-pair regions of the layers shown.")
     ] = True,
-    processing: Annotated[
-        Literal["as_published", "raw"] | None,
-        typer.Option(
-            help="Weights as the papers processed them, or as stored; if not given, the rule of the model"
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds other files.")
-    ] = False,
+    processing: Processing = None,
+    force: Force = False,
 ) -> None:
     """Write the cards of some neurons and print what is on them in short."""
     if bool(names) + (of_class is not None) + case_studies != 1:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
 from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.options import Force, Model, Out, Processing
 
 if TYPE_CHECKING:
     from rwcore.studies.role_export import RolesExport
@@ -36,10 +36,8 @@ def register(app: typer.Typer) -> None:
 
 def roles(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Registry id, org/name@revision, folder or .gguf.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    model: Model,
+    out: Out,
     partition: Annotated[
         int, typer.Option("--partition", metavar="N", help="Number of partition neurons in the model.")
     ] = 1000,
@@ -61,15 +59,8 @@ def roles(
         int | None,
         typer.Option("--bos", metavar="ID", help="Id of the first token; if not given, the model's own."),
     ] = None,
-    processing: Annotated[
-        Literal["as_published", "raw"] | None,
-        typer.Option(
-            help="Weights as the papers processed them, or as stored; if not given, the rule of the model"
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds other files.")
-    ] = False,
+    processing: Processing = None,
+    force: Force = False,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="WHERE", help="Layers on Dask: local, local:N, tcp://HOST:PORT or a file."),

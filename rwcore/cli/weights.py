@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
+from rwcore.cli.options import MODEL_HELP, Force, Out, Processing
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ def register(app: typer.Typer) -> None:
 
 def weights(
     context: typer.Context,
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Registry id, org/name@revision, folder or .gguf.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL_HELP)],
+    out: Out,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare two or more models, or checkpoints of one.")
     ] = False,
@@ -66,12 +64,7 @@ def weights(
             "published figures."
         ),
     ] = "none",
-    processing: Annotated[
-        Literal["as_published", "raw"] | None,
-        typer.Option(
-            help="Weights as the papers processed them, or as stored; if not given, the rule of the model"
-        ),
-    ] = None,
+    processing: Processing = None,
     classes: Annotated[
         Literal["auto", "gated", "plain"],
         typer.Option(
@@ -97,9 +90,7 @@ def weights(
         Literal["paper", "accessible"],
         typer.Option(help="Colours: the papers' own, or some that stay apart with any colour vision."),
     ] = "paper",
-    force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds other files.")
-    ] = False,
+    force: Force = False,
     scheduler: Annotated[
         str | None,
         typer.Option(
