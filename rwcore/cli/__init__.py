@@ -37,7 +37,8 @@ format, or a .gguf file.
 
 Examples:
   rwcore fetch smollm2-135m-instruct-q4_1
-  rwcore weights smollm2-135m-instruct-q4_1 --out out/smollm2
+  rwcore weights smollm2-135m-instruct-q4_1 --plots all --out out/smollm2
+  rwcore neurons smollm2-135m-instruct-q4_1 28.28 --out out/cards
   rwcore claims --coverage
 
 Exit codes: 0 done; 1 something asked about is not in order (doctor, promote); 2 wrong use, or an error that
