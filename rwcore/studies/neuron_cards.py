@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from rwcore.models.vocabulary import vocabulary
 from rwcore.neurons import choose_neurons, class_members
 from rwcore.pages.card_pictures import Cosine
 from rwcore.pages.cards import EMBEDDING, UNEMBEDDING, NeuronCard, Norm, Token, TokenList
-from rwcore.provenance import Stopwatch, collect, commit, software
+from rwcore.provenance import commit, software
 from rwcore.runtime import progress
 from rwcore.stats.case_studies import case_study_neurons
 from rwcore.stats.classes import UNDEFINED, class_codes, classes_of
@@ -26,14 +25,9 @@ from rwcore.stats.cosines import layer_vectors
 from rwcore.stats.null import beta_region
 from rwcore.stats.roles.choose import ROLES
 from rwcore.stats.tokens import By, top_tokens
-from rwcore.store import ArtefactKey, read_table, write_table
 from rwcore.studies.weights import (
     DEFINITION,
-    NULL_DEFINITION,
-    REGIONS,
-    LayerTask,
     WeightStudy,
-    regions_of_layer,
 )
 from rwcore.weights.embedding import embedding, unembedding
 from rwcore.weights.fold import fold_gate_sign, gate_sign
@@ -176,7 +170,7 @@ def neuron_cards(
         if matrix in (name, "both"):
             for one, found in _lists(study, chosen, vectors, name, k, by).items():
                 lists[one] += found
-    regions = null_regions_of(study, sorted({layer for layer, _ in chosen})) if null else None
+    regions = study.null_regions(sorted({layer for layer, _ in chosen})) if null else None
     codes, classes = class_codes(study.cosines), classes_of(study.cosines)
     names = [*(one.name for one in classes), UNDEFINED]  # an undefined neuron has the code -1
     provenance = _provenance(study)
@@ -201,33 +195,6 @@ def neuron_cards(
             )
         )
     return cards
-
-
-def null_regions_of(study: WeightStudy, layers: Sequence[int]) -> pd.DataFrame:
-    """Mismatched-pair regions of some layers, kept layer by layer; all of them: `WeightStudy.null_regions`.
-
-    Returns:
-        ``layer``, ``cosine``, ``low``, ``high``, ``undefined``.
-    """
-    frames = []
-    for layer in progress(layers, desc="null regions", total=len(layers), unit="layer"):
-        task = LayerTask(study.local, study.processing, layer)
-
-        def compute(folder: Path, task: LayerTask = task) -> dict[str, object]:
-            stopwatch = Stopwatch()
-            write_table(folder / REGIONS, regions_of_layer(task))
-            return collect(stopwatch)
-
-        key = ArtefactKey.of(
-            "null-regions-of-layer",
-            NULL_DEFINITION,
-            model=study.local.identity(),
-            processing=study.processing,
-            fold_sign=True,
-            layer=layer,
-        )
-        frames.append(read_table(study.store.get_or_compute(key, compute) / REGIONS))
-    return pd.concat(frames, ignore_index=True)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import progress
 from rwcore.stats.roles.attention import attention_scores, bos_queries
 from rwcore.stats.roles.entropy import null_directions, null_share
-from rwcore.stats.roles.moments import TokenDirections, TokenMoments, layer_moments, token_directions
+from rwcore.stats.roles.moments import TokenDirections, layer_moments, token_directions
 from rwcore.store import ArtefactKey, write_arrays
-from rwcore.studies.weights import LayerTask, WeightStudy, folded_weights
+from rwcore.studies.weights import LayerTask, WeightStudy
 from rwcore.weights.attention import attention_weights
 from rwcore.weights.embedding import unembedding
 from rwcore.weights.reader import open_model
@@ -30,19 +30,14 @@ ATTENTION_DEFINITION = "attention_scores/1"
 ARRAYS = "roles.safetensors"
 
 
-def moments_folder(study: WeightStudy) -> Path:
-    """The artefact with the moments of every neuron's cosines with all tokens."""
-
-    def compute(folder: Path) -> dict[str, object]:
-        tasks = [LayerTask(study.local, study.processing, layer) for layer in range(len(study.mlp_weights()))]
-        try:
-            rows = study.engine.map(moments_of_layer, tasks, desc=f"token moments of {study.local.spec.id}")
-        finally:
-            _tokens.cache_clear()  # as large as the unembedding
-        write_arrays(folder / ARRAYS, TokenMoments.stack(values for values, _ in rows).to_arrays())
-        return {"zero_tokens": rows[0][1]}
-
-    return _stored(study, "token-moments", MOMENTS_DEFINITION, compute)
+def moments_folders(study: WeightStudy) -> list[Path]:
+    """The artefacts with the moments of every neuron's cosines with all tokens, layer by layer."""
+    try:
+        return study.engine.map(
+            moments_of_layer, study.tasks(), desc=f"token moments of {study.local.spec.id}"
+        )
+    finally:
+        _tokens.cache_clear()  # as large as the unembedding
 
 
 def entropy_folder(study: WeightStudy, n_null: int) -> Path:
@@ -99,10 +94,15 @@ def _stored(
     return study.store.get_or_compute(ArtefactKey.of(kind, definition, **facts), timed)
 
 
-def moments_of_layer(task: LayerTask) -> tuple[dict[str, Tensor], int]:
-    """The moments of one layer by name, and the number of tokens that were left out."""
-    tokens = _tokens(task.local, task.processing)
-    return layer_moments(folded_weights(task.local, task.processing)[task.layer], tokens), tokens.left_out
+def moments_of_layer(task: LayerTask) -> Path:
+    """The artefact with the moments of one layer."""
+
+    def compute(folder: Path) -> dict[str, object]:
+        tokens = _tokens(task.local, task.processing)
+        write_arrays(folder / ARRAYS, layer_moments(task.weights(), tokens))
+        return {"zero_tokens": tokens.left_out}
+
+    return task.stored("token-moments", MOMENTS_DEFINITION, compute)
 
 
 @lru_cache(maxsize=1)

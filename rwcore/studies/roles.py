@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -26,8 +27,8 @@ from rwcore.stats.roles.contingency import (
 )
 from rwcore.stats.roles.entropy import N_ENTROPY, N_NULL, check_null_directions, entropy_neurons
 from rwcore.stats.roles.moments import MOMENTS, TokenMoments
-from rwcore.store import read_arrays, read_json
-from rwcore.studies.role_artefacts import ARRAYS, attention_folder, entropy_folder, moments_folder
+from rwcore.store import MANIFEST, read_arrays, read_json
+from rwcore.studies.role_artefacts import ARRAYS, attention_folder, entropy_folder, moments_folders
 from rwcore.studies.weights import WeightStudy
 from rwcore.weights.shape import ModelShape
 
@@ -76,7 +77,11 @@ class RoleStudy:
     @cached_property
     def moments(self) -> TokenMoments:
         """Moments of the cosines of every neuron with all tokens."""
-        return TokenMoments.from_arrays(read_arrays(moments_folder(self.weights) / ARRAYS))
+        return TokenMoments.stack(read_arrays(folder / ARRAYS) for folder in self._moments_folders)
+
+    @cached_property
+    def _moments_folders(self) -> list[Path]:
+        return moments_folders(self.weights)
 
     @cached_property
     def entropy_ratio(self) -> Float[Tensor, " neuron"]:
@@ -113,8 +118,8 @@ class RoleStudy:
 
     @property
     def provenance(self) -> dict[str, object]:
-        """What produced the moments."""
-        return dict(read_json(moments_folder(self.weights) / "manifest.json"))
+        """What produced the moments, of the first layer."""
+        return dict(read_json(self._moments_folders[0] / MANIFEST))
 
     @cached_property
     def chosen(self) -> Roles:

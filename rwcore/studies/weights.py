@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from rwcore.stats.medians import layer_medians
 from rwcore.stats.norms import norm_ranges
 from rwcore.stats.null import mismatched_region
 from rwcore.store import ArtefactKey, Store, read_arrays, read_json, read_table, write_arrays, write_table
+from rwcore.weights.layer import MlpLayer
 from rwcore.weights.mlp import MlpWeights, mlp_weights
 from rwcore.weights.shape import read_shape
 
@@ -108,20 +110,20 @@ class WeightStudy:
         """Smallest and largest norms; see `rwcore.stats.norms.norm_ranges`."""
         return norm_ranges(self.statistics)
 
-    def null_regions(self) -> pd.DataFrame:
-        """Mismatched-pair regions per layer (columns layer, cosine, low, high)."""
+    def null_regions(self, layers: Sequence[int] | None = None) -> pd.DataFrame:
+        """Mismatched-pair regions (columns layer, cosine, low, high, undefined); kept layer by layer.
 
-        def compute(folder: Path) -> dict[str, object]:
-            stopwatch = Stopwatch()
-            tasks = [
-                LayerTask(self.local, self.processing, layer) for layer in range(len(self.mlp_weights()))
-            ]
-            frames = self.engine.map(regions_of_layer, tasks, desc=f"null regions of {self.local.spec.id}")
-            write_table(folder / REGIONS, pd.concat(frames, ignore_index=True))
-            return self._facts(stopwatch)
+        Args:
+            layers: Which layers; all if None.
+        """
+        name = f"null regions of {self.local.spec.id}"
+        folders = self.engine.map(regions_of_layer, self.tasks(layers), desc=name)
+        return pd.concat([read_table(folder / REGIONS) for folder in folders], ignore_index=True)
 
-        folder = self.store.get_or_compute(self._key("null-regions", NULL_DEFINITION), compute)
-        return read_table(folder / REGIONS)
+    def tasks(self, layers: Sequence[int] | None = None) -> list[LayerTask]:
+        """What a worker needs for each of some layers, or of all."""
+        numbers = range(len(self.mlp_weights())) if layers is None else layers
+        return [LayerTask(self.local, self.processing, number, self.store) for number in numbers]
 
     def _facts(self, stopwatch: Stopwatch) -> dict[str, object]:
         return collect(
@@ -135,11 +137,45 @@ class WeightStudy:
 
 @dataclass(frozen=True)
 class LayerTask:
-    """One layer of one model: what a worker needs to stream it."""
+    """One layer of one model: what a worker needs to stream it and to keep what it found.
+
+    Attributes:
+        local: The model.
+        processing: ``as_published`` or ``raw``.
+        layer: Number of the layer.
+        store: Where artefacts are kept.
+    """
 
     local: LocalModel
     processing: str
     layer: int
+    store: Store
+
+    def weights(self) -> MlpLayer:
+        """The processed weights of the layer, gate signs folded."""
+        return folded_weights(self.local, self.processing)[self.layer]
+
+    def stored(self, kind: str, definition: str, compute: Callable[[Path], Mapping[str, object]]) -> Path:
+        """The layer's artefact, so that an interrupted study goes on at the layer where it stopped.
+
+        Args:
+            kind: Kind of the artefact.
+            definition: Definition and version.
+            compute: Fills the folder it is given and returns facts for the manifest.
+        """
+        facts: dict[str, object] = {
+            "model": self.local.identity(),
+            "processing": self.processing,
+            "fold_sign": True,
+            "layer": self.layer,
+        }
+
+        def timed(folder: Path) -> dict[str, object]:
+            stopwatch = Stopwatch()
+            found = compute(folder)
+            return collect(stopwatch, **facts, **found, dtype="float32")
+
+        return self.store.get_or_compute(ArtefactKey.of(kind, definition, **facts), timed)
 
 
 def folded_weights(local: LocalModel, processing: str) -> MlpWeights:
@@ -147,9 +183,14 @@ def folded_weights(local: LocalModel, processing: str) -> MlpWeights:
     return mlp_weights(local, processing=processing, fold_sign=read_shape(local).gated_mlp)
 
 
-def regions_of_layer(task: LayerTask) -> pd.DataFrame:
-    """Mismatched-pair regions of one layer."""
-    return mismatched_region(folded_weights(task.local, task.processing)[task.layer])
+def regions_of_layer(task: LayerTask) -> Path:
+    """The artefact with the mismatched-pair regions of one layer."""
+
+    def compute(folder: Path) -> dict[str, object]:
+        write_table(folder / REGIONS, mismatched_region(task.weights()))
+        return {}
+
+    return task.stored("null-regions", NULL_DEFINITION, compute)
 
 
 def weight_study(

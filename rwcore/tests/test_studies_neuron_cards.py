@@ -19,13 +19,11 @@ from rwcore.pages.cards import NeuronCard
 from rwcore.stats.classes import RW_CLASSES
 from rwcore.stats.null import beta_region
 from rwcore.store import Store
-from rwcore.studies import neuron_cards as module
 from rwcore.studies.neuron_cards import (
     BINS,
     case_studies,
     neuron_cards,
     neurons_of_class,
-    null_regions_of,
     parse_neuron,
 )
 from rwcore.studies.weights import WeightStudy, weight_study
@@ -209,20 +207,6 @@ def test_regions_are_those_of_the_whole_study(study: WeightStudy, card: NeuronCa
         assert one.beta == (0.0 if folded else low, high)
         assert one.mismatched == (0.0 if folded else row["low"], row["high"])
         assert one.region == (min(one.beta[0], one.mismatched[0]), max(one.beta[1], one.mismatched[1]))
-
-
-def test_regions_are_measured_once(study: WeightStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = null_regions_of(study, [0, 2])
-    assert first["layer"].unique().tolist() == [0, 2]
-
-    def fail(_: object) -> None:
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr(module, "regions_of_layer", fail)
-    pd.testing.assert_frame_equal(
-        null_regions_of(study, [2]), first[first["layer"] == 2].reset_index(drop=True)
-    )
-    assert neuron_cards(study, [NEURON], k=1, null=False)[0].cosines[0].mismatched is None
 
 
 def test_roles_are_shown_where_they_are_asked_for(study: WeightStudy) -> None:

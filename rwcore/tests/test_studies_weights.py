@@ -20,6 +20,7 @@ from rwcore.stats.null import mismatched_region
 from rwcore.store import Store
 from rwcore.studies import weights as module
 from rwcore.studies.weights import ARRAYS, WeightStudy, weight_study
+from rwcore.weights.layer import MlpLayer
 
 
 @pytest.fixture(scope="module", params=["llama", "olmo", "gpt2"])
@@ -98,6 +99,33 @@ def test_other_weights_under_the_same_name_are_computed(llama: Planted, tmp_path
     second = study_of(llama, tmp_path)
     assert second.folder != first.folder
     assert not torch.equal(second.cosines.linout, before)
+
+
+def test_an_interrupted_study_goes_on_at_the_layer_where_it_stopped(
+    llama: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def interrupted(layer: MlpLayer) -> pd.DataFrame:
+        measured.append(layer.index)
+        if measured == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return mismatched_region(layer)
+
+    monkeypatch.setattr(module, "mismatched_region", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study_of(llama, tmp_path).null_regions()
+    found = study_of(llama, tmp_path).null_regions()
+    assert measured == [0, 1, 2, 2]
+    pd.testing.assert_frame_equal(study_of(llama, tmp_path / "other").null_regions(), found)
+
+
+def test_regions_of_some_layers(llama: Planted, tmp_path: Path) -> None:
+    study = study_of(llama, tmp_path)
+    some, every = study.null_regions([2, 0]), study.null_regions()
+    assert some["layer"].unique().tolist() == [2, 0]
+    expected = pd.concat([every[every["layer"] == 2], every[every["layer"] == 0]], ignore_index=True)
+    pd.testing.assert_frame_equal(some, expected)
 
 
 def test_null_regions_are_those_of_each_layer_through_the_engine(llama: Planted, tmp_path: Path) -> None:
