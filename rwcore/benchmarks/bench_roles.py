@@ -6,17 +6,12 @@ import pytest
 import torch
 
 from fixtures.checkpoints import OLMO_7B_LAYERS, write_checkpoint
-from rwcore.benchmarks.measure import fresh_process, interleaved
+from rwcore.benchmarks.measure import PACKAGED, fresh_process, interleaved, packaged_model
 from rwcore.benchmarks.reference.roles import dense_moments
-from rwcore.errors import RwcoreError
-from rwcore.models.locate import locate
-from rwcore.models.registry import find
 from rwcore.stats.roles.moments import MOMENTS, token_directions, token_moments
 from rwcore.weights.embedding import unembedding
 from rwcore.weights.layer import MlpLayer
 from rwcore.weights.mlp import mlp_weights
-
-PACKAGED = "smollm2-135m-instruct-q4_1"
 
 # Of one layer the dense formulation holds 1536 × 49152 cosines, differences and powers: 0.3 GB each, float32.
 SLICE = 4
@@ -77,10 +72,7 @@ layer, W_U = mlp_weights(local, fold_sign=True)[0], unembedding(local).W_U
 
 @pytest.fixture(scope="module")
 def packaged():
-    try:
-        return locate(find(PACKAGED))
-    except RwcoreError as error:
-        pytest.skip(str(error))
+    return packaged_model()
 
 
 def test_ratio_against_the_dense_formulation(benchmark, packaged):

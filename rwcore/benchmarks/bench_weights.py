@@ -8,17 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rwcore.benchmarks.measure import fresh_process, interleaved
+from rwcore.benchmarks.measure import PACKAGED, fresh_process, interleaved, packaged_model
 from rwcore.benchmarks.reference.rw_statistics import whole_llama, whole_model_statistics
-from rwcore.errors import RwcoreError
-from rwcore.models.locate import locate
-from rwcore.models.registry import find
 from rwcore.stats.classes import class_counts
 from rwcore.stats.cosines import weight_statistics
 from rwcore.stats.medians import layer_medians
 from rwcore.weights.mlp import mlp_weights
 
-PACKAGED = "smollm2-135m-instruct-q4_1"
 STATISTICS = """
 import sys
 from pathlib import Path
@@ -36,10 +32,7 @@ class_counts(statistics.cosines), layer_medians(statistics.cosines)
 
 @pytest.fixture(scope="module")
 def packaged():
-    try:
-        return locate(find(PACKAGED))
-    except RwcoreError as error:
-        pytest.skip(str(error))
+    return packaged_model()
 
 
 def test_ratio_against_plain_reference(benchmark, packaged):

@@ -10,8 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
+
+from rwcore.errors import RwcoreError
+from rwcore.models.locate import locate
+from rwcore.models.registry import find
+from rwcore.models.spec import LocalModel
 
 PAIRS = 7
+PACKAGED = "smollm2-135m-instruct-q4_1"
+
+
+def packaged_model() -> LocalModel:
+    """The packaged model; where it was not fetched, the benchmark is skipped with the command that does."""
+    try:
+        return locate(find(PACKAGED))
+    except RwcoreError as error:
+        pytest.skip(str(error))
 
 
 @dataclass(frozen=True)
