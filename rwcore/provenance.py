@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import platform
 import subprocess
@@ -74,6 +75,12 @@ def machine() -> dict[str, object]:
     return facts
 
 
+@functools.cache
+def _code() -> dict[str, object]:
+    """Software and commit, asked for once: code does not change while it runs, and git takes its time."""
+    return {"software": software(), **commit()}
+
+
 class Stopwatch:
     """Wall time since it was made."""
 
@@ -90,9 +97,8 @@ def collect(stopwatch: Stopwatch | None = None, **facts: object) -> dict[str, ob
     """A provenance record: the given facts, and software, machine, commit, time and peak memory."""
     record: dict[str, object] = {
         **facts,
-        "software": software(),
+        **_code(),
         "machine": machine(),
-        **commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "peak_memory_bytes": peak_memory_bytes(),
     }
