@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy.stats import pearsonr
 from torch import Tensor
 
 from rwcore.errors import NotGatedError, OptionError, WeightsError
+from rwcore.stats.correlation import pearson
 from rwcore.stats.cosines import BLOCK_ELEMENTS, VECTORS, RWCosines, layer_vectors
 from rwcore.weights.fold import gate_sign
 from rwcore.weights.layer import MlpLayer
@@ -136,15 +135,6 @@ def change_correlations(
                     remedy="take the cosines of the later checkpoint",
                 )
             for layer, (x, y) in enumerate(zip(changes[vector], values, strict=True)):
-                rows.append((vector, cosine, layer, *_pearson(x.double().numpy(), y.double().numpy())))
+                rows.append((vector, cosine, layer, *pearson(x, y)))
     frame = pd.DataFrame(rows, columns=["vector", "cosine", "layer", "r", "p", "n"])
     return frame.astype({"vector": "str", "cosine": "str"})
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> tuple[float, float, int]:
-    both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan"), float("nan"), len(x)
-    found = pearsonr(x, y)
-    return float(found.statistic), float(found.pvalue), len(x)
