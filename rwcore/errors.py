@@ -57,3 +57,7 @@ class StoreError(RwcoreError):
 
 class OptionError(RwcoreError):
     """A command-line option has an impossible value."""
+
+
+class CorpusError(RwcoreError):
+    """A corpus cannot be named, found, read or turned into tokens."""

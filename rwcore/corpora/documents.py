@@ -1,0 +1,137 @@
+"""Documents: one text each, with its name and its labels, in the order of the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rwcore.corpora.spec import FILE, HANDMADE, HUB, CorpusSpec
+from rwcore.errors import CorpusError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+
+LONGEST_LABEL = 200
+"""Characters; a longer field of a source is no label but another text."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text of a corpus.
+
+    Attributes:
+        id: Name of the document, unique in its corpus.
+        text: The text as it stands in its source; nothing is stripped or normalised.
+        labels: What is known about it (``kind``, ``language``, ``subject``, …).
+    """
+
+    id: str
+    text: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def documents(spec: CorpusSpec) -> Iterator[Document]:
+    """The documents of a corpus: in the order of the source or shuffled, and only as many as it names.
+
+    Documents are streamed; nothing is downloaded. Only a shuffle of local files holds the chosen documents
+    in memory, because a file of lines cannot be read in any order, and reads the files twice.
+
+    Raises:
+        CorpusError: The source is missing, empty, unreadable or not text; the message names the file and
+            the line, row or byte, and a hub data set's download command.
+    """
+    if spec.source == HUB:
+        # Only that source can be read in any order.
+        from rwcore.corpora.hub import hub_documents
+
+        found = hub_documents(spec)
+    elif spec.shuffle_seed is None:
+        found = islice(_source(spec)(), spec.documents)
+    else:
+        found = _shuffled(_source(spec), spec.shuffle_seed, spec.documents)
+    first = next(found, None)
+    if first is None:
+        raise CorpusError(
+            f"the corpus {spec.id!r} is empty: it has no documents",
+            where=spec.location or spec.source,
+            remedy="name a file or folder with text",
+        )
+    yield first
+    yield from found
+
+
+def source_identity(spec: CorpusSpec) -> str:
+    """What decides the documents besides the spec: the commit of a hub data set, else a hash of the texts.
+
+    Raises:
+        CorpusError: The source is not there or cannot be read.
+    """
+    if spec.source == HUB:
+        from rwcore.corpora.hub import snapshot
+
+        return f"commit:{snapshot(spec).name}"
+    if spec.source == FILE:
+        from rwcore.corpora.files import files_hash
+
+        return files_hash(Path(spec.location))
+    digest = hashlib.sha256()
+    for document in _source(spec)():
+        digest.update(f"{len(document.text)} {document.id}\n{document.text}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def order(count: int, seed: int, first: int | None = None) -> Int64[np.ndarray, " document"]:
+    """Source numbers of the shuffled documents, as ``datasets.Dataset.shuffle(seed)`` orders them.
+
+    Args:
+        count: Documents of the source.
+        seed: Seed of ``numpy.random.default_rng``.
+        first: How many of them are wanted; None is all.
+    """
+    return np.random.default_rng(seed).permutation(count)[:first]
+
+
+def labels_of(fields: Mapping[str, object], text_field: str) -> dict[str, str]:
+    """The short strings beside a text; of nested fields under ``outer.inner``."""
+    flat: dict[str, object] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": nested for inner, nested in value.items()}
+        elif name != text_field:
+            flat[name] = value
+    return {
+        name: value for name, value in flat.items() if isinstance(value, str) and len(value) <= LONGEST_LABEL
+    }
+
+
+def _source(spec: CorpusSpec) -> Callable[[], Iterator[Document]]:
+    """A function that reads the source from its beginning."""
+    if spec.source == FILE:
+        from rwcore.corpora.files import file_documents
+
+        return lambda: file_documents(Path(spec.location), spec.text_field)
+    if spec.source == HANDMADE:
+        from rwcore.corpora.own_texts import handmade_documents
+
+        return lambda: iter(handmade_documents())
+    return _python_topics
+
+
+def _python_topics() -> Iterator[Document]:
+    """The topics of Python's help system (``pydoc_data.topics``), by name."""
+    from pydoc_data.topics import topics
+
+    return (Document(name, text, {"kind": "manual"}) for name, text in sorted(topics.items()))
+
+
+def _shuffled(read: Callable[[], Iterator[Document]], seed: int, first: int | None) -> Iterator[Document]:
+    chosen = order(sum(1 for _ in read()), seed, first).tolist()
+    wanted = frozenset(chosen)
+    held = {number: document for number, document in enumerate(read()) if number in wanted}
+    return (held.pop(number) for number in chosen)

@@ -1,0 +1,176 @@
+"""Names of corpora: the registry of ``corpora.toml``, and paths."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rwcore.corpora.spec import FILE, HUB, LONGEST_ROW, CorpusSpec
+from rwcore.errors import CorpusError, OptionError
+
+CORPORA_TOML = Path(__file__).with_name("corpora.toml")
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Entry(BaseModel):
+    """One ``[[corpus]]`` of corpora.toml."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: Annotated[str, Field(min_length=1)]
+    source: Literal["hub", "handmade", "python-topics"]
+    location: str = ""
+    revision: str | None = None
+    split: str = "train"
+    text_field: str = "text"
+    shuffle_seed: Annotated[int, Field(ge=0)] | None = None
+    documents: Positive | None = None
+    tokens: Positive | None = None
+    max_length: Positive | None = None
+    overflow: bool = False
+    bos: Literal["model", "none", "eot"]
+    layout: Literal["ragged", "packed"]
+    separator: Literal["none", "eot"] = "none"
+    tokenizer: str | None = None
+    aliases: list[str] = []
+    about: Annotated[str, Field(min_length=1)]
+
+    def spec(self) -> CorpusSpec:
+        """The entry as a corpus spec."""
+        return CorpusSpec(**self.model_dump(exclude={"aliases", "about"}))
+
+
+class _File(BaseModel):
+    """All of corpora.toml."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    corpus: list[_Entry]
+
+
+@dataclass(frozen=True)
+class CorpusRegistry:
+    """The corpora of a ``corpora.toml``.
+
+    Attributes:
+        corpora: Registry id → spec, in the order of the file.
+        names: Everything a corpus answers to, in lower case → its id.
+        about: Registry id → one line for people.
+    """
+
+    corpora: dict[str, CorpusSpec]
+    names: dict[str, str]
+    about: dict[str, str]
+
+
+def read_registry(path: Path = CORPORA_TOML) -> CorpusRegistry:
+    """Read and check a registry file.
+
+    Raises:
+        CorpusError: The file is not TOML, a key is missing, unknown or of the wrong type, keys contradict
+            each other, or two corpora answer to one name; the message names the file and the key.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CorpusError(f"the registry of corpora cannot be read: {error}", where=str(path)) from error
+    try:
+        entries = _File.model_validate(content).corpus
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CorpusError(
+            f"the registry of corpora is invalid: {first['msg']} (got {first['input']!r:.60})",
+            where=f"{path}: {_key(content, first['loc'])}",
+            remedy="see the list of keys at the top of corpora.toml",
+        ) from error
+    corpora: dict[str, CorpusSpec] = {}
+    names: dict[str, str] = {}
+    for entry in entries:
+        for name in dict.fromkeys(name.lower() for name in (entry.id, *entry.aliases)):
+            if name in names:
+                raise CorpusError(
+                    f"the registry of corpora is invalid: two corpora answer to {name!r}",
+                    where=f"{path}: {names[name]} and {entry.id}",
+                    remedy="change an id or alias",
+                )
+            names[name] = entry.id
+        corpora[entry.id] = _spec(entry, path)
+    return CorpusRegistry(corpora, names, {entry.id: entry.about for entry in entries})
+
+
+def _spec(entry: _Entry, path: Path) -> CorpusSpec:
+    """The entry's spec, with errors that name the file."""
+    if (entry.source == HUB) != bool(entry.location):
+        needs = "needs" if entry.source == HUB else "has no"
+        raise CorpusError(
+            f"the registry of corpora is invalid: the source {entry.source!r} {needs} location",
+            where=f"{path}: {entry.id}: location",
+            remedy="see the list of keys at the top of corpora.toml",
+        )
+    try:
+        return entry.spec()
+    except OptionError as error:
+        raise CorpusError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error
+
+
+def _key(content: dict[str, object], loc: tuple[int | str, ...]) -> str:
+    """The path of a key for a person: ``corpus 3 (handmade).bos``."""
+    key = ".".join(str(part) for part in loc)
+    if len(loc) > 1 and loc[0] == "corpus" and isinstance(loc[1], int):
+        entries = content["corpus"]
+        entry = entries[loc[1]] if isinstance(entries, list) else {}
+        name = entry.get("id", "without id") if isinstance(entry, dict) else "not a table"
+        key = ".".join([f"corpus {loc[1] + 1} ({name})", *(str(part) for part in loc[2:])])
+    return key
+
+
+@functools.cache
+def _registry() -> CorpusRegistry:
+    return read_registry()
+
+
+def registry() -> dict[str, CorpusSpec]:
+    """Every registered corpus by id, in the order of ``corpora.toml``."""
+    return dict(_registry().corpora)
+
+
+def about(corpus: str) -> str:
+    """One line that says what a registered corpus is."""
+    return _registry().about[corpus]
+
+
+def find(text: str) -> CorpusSpec:
+    """The corpus a user means. Nothing is downloaded or read.
+
+    In this order: a registry id or alias in any case; a text, JSONL or Parquet file, or a folder of them.
+    Write ``./name`` for a file whose name is also a registered one. Of a file every token is used: rows of
+    at most `rwcore.corpora.spec.LONGEST_ROW` tokens, longer documents in several rows.
+
+    Raises:
+        CorpusError: It is none of these; the message suggests similar names.
+    """
+    text = text.strip()
+    known = _registry().names.get(text.lower())
+    if known is not None:
+        return _registry().corpora[known]
+    path = Path(text).expanduser()
+    if text and path.exists():
+        name = text.rstrip("/") or text
+        location = str(path.resolve())
+        return CorpusSpec(name, FILE, location, max_length=LONGEST_ROW, overflow=True)
+    names = _registry().names
+    close = difflib.get_close_matches(text.lower(), names, n=3)
+    suggestion = " or ".join(dict.fromkeys(names[name] for name in close))
+    raise CorpusError(
+        f"unknown corpus {text!r}: it is neither registered nor a file or folder",
+        where=str(path.absolute()),
+        remedy=(f"did you mean {suggestion}? " if suggestion else "")
+        + f"registered are {', '.join(_registry().corpora)}; others are given as a path",
+    )

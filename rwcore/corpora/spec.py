@@ -1,0 +1,102 @@
+"""What a corpus is: where its documents come from, which of them are taken, and how rows are cut."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from rwcore import paths
+from rwcore.errors import OptionError
+
+HUB, HANDMADE, PYTHON_TOPICS, FILE = "hub", "handmade", "python-topics", "file"
+SOURCES = (HUB, HANDMADE, PYTHON_TOPICS, FILE)
+BOS_POLICIES = ("model", "none", "eot")
+LAYOUTS = ("ragged", "packed")
+SEPARATORS = ("none", "eot")
+
+LONGEST_ROW = 1024
+"""Tokens per row where nobody says otherwise: the length of the papers' ragged corpora."""
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """A corpus by name: the recipe, before anything was read.
+
+    The documents of the source, in its own order, are shuffled if there is a seed; the first ``documents``
+    of them are tokenised and cut into rows; rows are taken until their running count of tokens first
+    reaches ``tokens``, so the last row is whole and the count may be larger by less than a row.
+
+    Attributes:
+        id: What the user types and what reports show: a registry id or a path.
+        source: ``hub``, ``handmade``, ``python-topics`` or ``file``.
+        location: Hub data set or absolute path of a file or folder; empty for the others.
+        revision: Branch, tag or commit of the hub data set; None is its main branch.
+        split: Split of the hub data set.
+        text_field: Field or column that holds the text.
+        shuffle_seed: Seed of ``numpy.random.default_rng``, whose ``permutation`` orders the documents, as
+            the ``shuffle`` of the library ``datasets`` does.
+        documents: Documents taken, counted after the shuffle; None is all.
+        tokens: The running count at which no further row is taken; None is all.
+        max_length: Tokens of the longest row, the token at its beginning included; None is the context of
+            the model.
+        overflow: Whether the rest of a longer document becomes further rows instead of being dropped.
+            Ragged layout only: packed rows drop nothing but the last, incomplete row.
+        bos: Token at the beginning of every row. ``model``: the tokenizer's BOS, or where it defines none
+            (OLMo) its end-of-text token; ``eot``: the end-of-text token; ``none``: no such token.
+        layout: ``ragged``: a row is the beginning of one document (or a part of it, see ``overflow``);
+            ``packed``: documents follow each other in rows of ``max_length`` tokens.
+        separator: What stands between packed documents: ``none`` or ``eot``.
+        tokenizer: Model whose tokenizer made the published rows; another tokenizer makes another corpus.
+    """
+
+    id: str
+    source: str
+    location: str = ""
+    revision: str | None = None
+    split: str = "train"
+    text_field: str = "text"
+    shuffle_seed: int | None = None
+    documents: int | None = None
+    tokens: int | None = None
+    max_length: int | None = None
+    overflow: bool = False
+    bos: str = "model"
+    layout: str = "ragged"
+    separator: str = "none"
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, allowed in (
+            ("source", SOURCES), ("bos", BOS_POLICIES), ("layout", LAYOUTS), ("separator", SEPARATORS)
+        ):  # fmt: skip
+            value = getattr(self, key)
+            if value not in allowed:
+                self._refuse(key, f"{value!r} is none of {', '.join(allowed)}")
+        for key, least in (("documents", 1), ("tokens", 1), ("shuffle_seed", 0)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                self._refuse(key, f"{value} is less than {least}")
+        # A row that held nothing but its BOS would say nothing of the text.
+        least = 1 if self.bos == "none" else 2
+        if self.max_length is not None and self.max_length < least:
+            self._refuse("max_length", f"{self.max_length} is less than {least}")
+        if self.layout == "packed" and self.overflow:
+            self._refuse("overflow", "packed rows drop nothing, so there is no overflow")
+        if self.layout == "ragged" and self.separator != "none":
+            self._refuse("separator", "only packed rows hold several documents")
+
+    def _refuse(self, key: str, reason: str) -> None:
+        raise OptionError(
+            f"the corpus {self.id!r} cannot be made: {key}: {reason}",
+            where=f"{self.id}: {key}",
+            remedy="change the option, or the entry in corpora.toml",
+        )
+
+    @property
+    def slug(self) -> str:
+        """The id as a file name."""
+        return paths.slug(self.id)
+
+    def recipe(self) -> dict[str, str | int | bool | None]:
+        """Everything that decides the rows, as JSON types; part of every artefact's key."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,131 @@
+"""The registry of corpora, the recipes of the papers, and the names a user may type."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rwcore.corpora.registry import CORPORA_TOML, about, find, read_registry, registry
+from rwcore.corpora.spec import LONGEST_ROW, CorpusSpec
+from rwcore.errors import CorpusError, OptionError
+from rwcore.models.registry import registry as models
+
+ENTRY = '[[corpus]]\nid = "{id}"\nsource = "handmade"\nbos = "model"\nlayout = "ragged"\nabout = "x"\n'
+
+
+def test_the_dolma_sample_is_the_papers_recipe():
+    # Neuroscope 2; ablations and frequencies 0.1.
+    assert find("dolma-small").recipe() == {
+        "id": "dolma-small",
+        "source": "hub",
+        "location": "emozilla/dolma-v1_7-3B",
+        "revision": None,
+        "split": "train",
+        "text_field": "text",
+        "shuffle_seed": 2512800,
+        "documents": 80_000,
+        "tokens": 20_000_000,
+        "max_length": 1024,
+        "overflow": False,
+        "bos": "model",
+        "layout": "ragged",
+        "separator": "none",
+        "tokenizer": "allenai/OLMo-1B-hf",
+    }
+
+
+def test_the_corpora_of_the_design_are_there():
+    assert {"dolma-small", "pile-10k", "handmade", "python-topics"} <= set(registry())
+    assert find("pile-10k").layout == "packed"
+    assert find("pile-10k").max_length == 512
+
+
+@pytest.mark.parametrize("spec", registry().values(), ids=lambda spec: spec.id)
+def test_every_corpus_is_found_and_described(spec: CorpusSpec):
+    assert find(spec.id) is find(f" {spec.id.upper()} ") is spec
+    assert about(spec.id)
+    assert spec.tokenizer is None or spec.tokenizer in models()
+
+
+def test_an_alias_is_a_name():
+    assert find("topics") == find("python-topics")
+
+
+def test_every_key_is_explained():
+    text = CORPORA_TOML.read_text(encoding="utf-8")
+    explained = {
+        line.split()[1] for line in text.split("[[corpus]]")[0].splitlines() if line.startswith("# ")
+    }
+    assert set(CorpusSpec.__dataclass_fields__) <= explained | {"id"}
+    assert "aliases" in explained
+
+
+def test_a_path_is_a_corpus_of_which_nothing_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "handmade").mkdir()
+    monkeypatch.chdir(tmp_path)
+    spec = find("./handmade/")
+    assert spec == CorpusSpec(
+        "./handmade", "file", str(tmp_path / "handmade"), max_length=LONGEST_ROW, overflow=True
+    )
+    assert find("handmade").source == "handmade"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("dolma-smal", "dolma-small"), ("", "registered are"), ("x/y", "a path")]
+)
+def test_unknown_names_get_a_suggestion(text: str, hint: str):
+    with pytest.raises(CorpusError, match="unknown corpus") as caught:
+        find(text)
+    assert hint in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "where"),
+    [
+        ("[[corpus", "cannot be read", "c.toml"),
+        (ENTRY.format(id="a") + 'colour = "red"', "Extra inputs", "corpus 1 (a).colour"),
+        (ENTRY.format(id="a") + "tokens = 0", "greater than 0", "corpus 1 (a).tokens"),
+        (ENTRY.format(id="a").replace("model", "start"), "'model', 'none' or 'eot'", "corpus 1 (a).bos"),
+        (ENTRY.format(id="a").replace('bos = "model"\n', ""), "Field required", "corpus 1 (a).bos"),
+        (ENTRY.format(id="a") + 'location = "b"', "has no location", "a: location"),
+        (ENTRY.format(id="a").replace("handmade", "hub"), "needs location", "a: location"),
+        (ENTRY.format(id="a") + 'separator = "eot"', "several documents", "a: separator"),
+        (ENTRY.format(id="a") + ENTRY.format(id="A"), "two corpora answer to 'a'", "a and A"),
+    ],
+)
+def test_a_damaged_registry_is_located(tmp_path: Path, content: str, message: str, where: str):
+    file = tmp_path / "c.toml"
+    file.write_text(content)
+    with pytest.raises(CorpusError, match=message) as caught:
+        read_registry(file)
+    assert where in str(caught.value.where)
+    assert str(file) in str(caught.value.where)
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"source": "web"}, "source"),
+        ({"bos": "start"}, "bos"),
+        ({"documents": 0}, "documents"),
+        ({"tokens": -1}, "tokens"),
+        ({"shuffle_seed": -1}, "shuffle_seed"),
+        ({"max_length": 1}, "max_length"),
+        ({"max_length": 0, "bos": "none"}, "max_length"),
+        ({"layout": "packed", "overflow": True}, "overflow"),
+        ({"separator": "eot"}, "separator"),
+    ],
+)
+def test_impossible_recipes_are_refused(options: dict[str, object], key: str):
+    with pytest.raises(OptionError, match="cannot be made") as caught:
+        CorpusSpec(**{"id": "x", "source": "handmade", **options})
+    assert caught.value.where == f"x: {key}"
+
+
+def test_names_cost_no_torch():
+    code = "import sys, rwcore.corpora.registry; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
