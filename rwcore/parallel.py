@@ -49,6 +49,10 @@ class Dask:
         """Results in the order of ``specs``; a task whose worker died is run again by the scheduler."""
         # pure=False: equal specifications are still separate tasks; the store makes repeats cheap.
         futures = self._client.map(function, list(specs), pure=False, key=desc)  # type: ignore[attr-defined]
+        from distributed import as_completed
+
+        for _ in progress(as_completed(futures), desc=desc, total=len(futures)):
+            pass
         return list(self._client.gather(futures))  # type: ignore[attr-defined]
 
 

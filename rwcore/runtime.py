@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm.auto import tqdm
@@ -33,6 +34,22 @@ def progress(
     """Wrap an iterable in a progress bar, unless nobody would see it."""
     # An iterator: a bar itself looks like a sequence without being one.
     return iter(tqdm(items, desc=desc, total=total, unit=unit, leave=False, disable=quiet()))
+
+
+@contextlib.contextmanager
+def counting(*, desc: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], object]]:
+    """A progress bar over steps of different sizes; yields what to call with the size of each.
+
+    Args:
+        desc: What is done.
+        total: Everything there is to do, in units.
+        unit: Name of the unit; the bar shows units a second and the time that is left.
+        done: What was done before, so that the speed is that of this run.
+    """
+    with tqdm(
+        desc=desc, total=total, initial=done, unit=unit, unit_scale=True, leave=False, disable=quiet()
+    ) as bar:
+        yield bar.update
 
 
 def peak_memory_bytes() -> int | None:

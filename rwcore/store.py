@@ -82,6 +82,13 @@ class Store:
         """The folder an artefact has or would have."""
         return self.root / slug(key.kind) / key.digest
 
+    def work(self, key: ArtefactKey) -> Path:
+        """A folder for what there is of an artefact that takes long: it outlives a killed process.
+
+        Whoever computes the artefact makes it; it is removed as soon as the artefact is finished.
+        """
+        return self.path(key).with_suffix(".work")
+
     def get_or_compute(self, key: ArtefactKey, compute: Callable[[Path], Mapping[str, object]]) -> Path:
         """The artefact's folder; computed first if it is not there.
 
@@ -107,6 +114,7 @@ class Store:
                     facts = dict(compute(folder))
                     key_facts = {"kind": key.kind, "definition": key.definition, "key": dict(key.fields)}
                     write_json(folder / MANIFEST, {**facts, **key_facts})
+                shutil.rmtree(self.work(key), ignore_errors=True)
         return final
 
     def entries(self) -> list[Path]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rwcore.activations.block import BlockSums, Peaks, Scratch, add_block
 from rwcore.activations.fixed import Units, add_fixed, to_fixed
+from rwcore.activations.groups import GROUPS, add_counts
 from rwcore.activations.quadrants import LIST_QUADRANT, LIST_QUANTITY, QUADRANTS, QUANTITIES
 from rwcore.activations.statistics import LayerStatistics
 from rwcore.activations.top import EMPTY, ROWS, TopLists, best, keys, values_of
@@ -22,6 +23,24 @@ GPU_ELEMENTS = 2**24
 
 # Rows × neurons whose peaks are kept until they are merged, per element of a block: 16 lists of 8 bytes each.
 _PEAKS_PER_ELEMENT = 16
+
+
+class NotFinite(ModelError):
+    """A gate, input or product is NaN or infinite.
+
+    Attributes:
+        layer: Its layer.
+        row: Row of the corpus.
+        position: Position in the row.
+    """
+
+    def __init__(self, what: str, *, layer: int, row: int, position: int) -> None:
+        super().__init__(
+            what,
+            where=f"layer {layer}, row {row}, position {position}",
+            remedy="the weights are damaged, or the type of the numbers is too narrow: try float32",
+        )
+        self.layer, self.row, self.position = layer, row, position
 
 
 class LayerAccumulator:
@@ -49,6 +68,7 @@ class LayerAccumulator:
         act: Float[Tensor, "batch pos neuron"],
         mask: Bool[Tensor, "batch pos"] | None,
         rows: Int64[Tensor, " batch"],
+        groups: Int64[Tensor, " batch"],
     ) -> None:
         """Add one batch; post is ``act · in``.
 
@@ -61,41 +81,45 @@ class LayerAccumulator:
             act: The activation function of gate.
             mask: True for real tokens; padding may hold anything. None if all are real.
             rows: Row of the corpus of each row of the batch.
+            groups: Group of documents of each row (see `groups`).
 
         Raises:
-            ModelError: A number of a real token is NaN or infinite.
-            OptionError: Shapes or row numbers do not fit; a sum does not fit its unit. In all cases the
-                statistics are as before.
+            NotFinite: A number of a real token is NaN or infinite.
+            OptionError: Shapes, row numbers or groups do not fit; a sum does not fit its unit, or a count
+                its type. In all cases the statistics are as before.
         """
-        self._check(gate, in_, act, mask, rows)
+        self._check(gate, in_, act, mask, rows, groups)
         state = self.statistics
         n_batch, n_pos, n_neurons = gate.shape
         tokens = n_batch * n_pos if mask is None else int(mask.sum())
         if tokens == 0:
             return
         real = None if mask is None or tokens == n_batch * n_pos else mask.to(torch.float32)
-        total = BlockSums.zeros(n_neurons, gate.device)
+        total = BlockSums.zeros(n_neurons, state.groups, gate.device)
         top = state.top
         height = max(1, self._elements * _PEAKS_PER_ELEMENT // n_neurons)
         for start in range(0, n_batch, height):
             here = slice(start, start + height)
             part = None if real is None else real[here]
             peaks = Peaks.none(_floors(top), len(rows[here])) if top.k else None
-            self._add_rows(gate[here], in_[here], act[here], part, total, peaks)
+            self._add_rows(gate[here], in_[here], act[here], part, groups[here], total, peaks)
             if peaks is not None:
                 top = _with_peaks(top, peaks, rows[here], n_pos)
         if not bool(total.squares.isfinite().all()):
             self._locate((gate, in_, act), mask, rows)
         where = f"layer {self._layer}"
         units = state.units
+        counts = total.group_counts.to(torch.int64)
+        tokens += state.tokens
         self.statistics = LayerStatistics(
-            counts=state.counts + total.counts.to(torch.int64),
+            counts=state.counts + counts.sum(dim=0),
+            group_counts=add_counts(state.group_counts, counts, tokens, where),
             gate_positive=state.gate_positive + total.gate_positive.to(torch.int64),
             sums=_added(state.sums, total.sums, units.sum_bits, where),
             rest=_added(state.rest, total.rest, units.sum_bits, where),
             squares=_added(state.squares, total.squares, units.square_bits, where),
             top=top,
-            tokens=state.tokens + tokens,
+            tokens=tokens,
             units=units,
         )
 
@@ -105,6 +129,7 @@ class LayerAccumulator:
         in_: Tensor,
         act: Tensor,
         real: Tensor | None,
+        groups: Tensor,
         total: BlockSums,
         peaks: Peaks | None,
     ) -> None:
@@ -121,6 +146,7 @@ class LayerAccumulator:
                     in_[here, :, columns],
                     act[here, :, columns],
                     None if real is None else real[here],
+                    groups[here],
                     total.columns(columns),
                     None if peaks is None else peaks.part(here, columns),
                     scratch,
@@ -131,15 +157,23 @@ class LayerAccumulator:
         width = min(n_neurons, max(64, self._elements // n_pos // 64 * 64))
         return width, min(n_batch, max(1, self._elements // (n_pos * width)))
 
-    def _check(self, gate: Tensor, in_: Tensor, act: Tensor, mask: Tensor | None, rows: Tensor) -> None:
+    def _check(
+        self,
+        gate: Tensor,
+        in_: Tensor,
+        act: Tensor,
+        mask: Tensor | None,
+        rows: Tensor,
+        groups: Tensor,
+    ) -> None:
         where = f"layer {self._layer}"
         expected = (*gate.shape[:2], self.statistics.neurons)
         shapes = {"gate": gate.shape, "in": in_.shape, "act": act.shape}
         wrong = {name: list(shape) for name, shape in shapes.items() if tuple(shape) != expected}
-        if wrong or gate.ndim != 3 or rows.shape != gate.shape[:1]:
+        if wrong or gate.ndim != 3 or not (rows.shape == groups.shape == gate.shape[:1]):
             raise OptionError(
-                f"shapes {wrong or list(gate.shape)} and {list(rows.shape)} rows, expected [batch, pos, "
-                f"{self.statistics.neurons}] each and [batch] rows",
+                f"shapes {wrong or list(gate.shape)}, {list(rows.shape)} rows and {list(groups.shape)} "
+                f"groups, expected [batch, pos, {self.statistics.neurons}] each, and [batch] rows and groups",
                 where=where,
                 remedy="accumulator and model must be of one shape",
             )
@@ -152,6 +186,11 @@ class LayerAccumulator:
                 "rows of a batch must be different numbers from 0 to 2^31 - 1",
                 where=f"{where}: {rows.tolist()}",
             )
+        if len(rows) and (int(groups.min()) < 0 or int(groups.max()) >= self.statistics.groups):
+            raise OptionError(
+                f"groups of documents must be numbers from 0 to {self.statistics.groups - 1}",
+                where=f"{where}: {groups.tolist()}",
+            )
 
     def _locate(self, tensors: Sequence[Tensor], mask: Tensor | None, rows: Tensor) -> None:
         """Raise the error that names the first number that is not finite."""
@@ -163,11 +202,12 @@ class LayerAccumulator:
                 bad &= mask[..., None]
             if bool(bad.any()):
                 number, position, neuron = bad.nonzero()[0].tolist()
-                raise ModelError(
+                raise NotFinite(
                     f"{name} of neuron {neuron} is {float(values[number, position, neuron])} "
                     f"({int(bad.sum())} such numbers in this batch)",
-                    where=f"layer {self._layer}, row {int(rows[number])}, position {position}",
-                    remedy="the weights are damaged, or the type of the numbers is too narrow: try float32",
+                    layer=self._layer,
+                    row=int(rows[number]),
+                    position=position,
                 )
 
 
@@ -180,6 +220,7 @@ class ActivationAccumulator:
         k: Length of the lists of extremes; 0 for none.
         units: Units of the sums.
         device: Where the numbers are kept: where the model runs.
+        groups: Number of groups of documents.
     """
 
     def __init__(
@@ -189,10 +230,13 @@ class ActivationAccumulator:
         k: int = 16,
         units: Units | None = None,
         device: str | torch.device = "cpu",
+        groups: int = GROUPS,
     ) -> None:
         if k < 0:
             raise OptionError(f"lists of {k} examples", where="k", remedy="use 0 or more")
-        empty = (LayerStatistics.empty(n_neurons, k, units, device) for _ in range(n_layers))
+        if groups < 1:
+            raise OptionError(f"{groups} groups of documents", where="groups", remedy="use 1 or more")
+        empty = (LayerStatistics.empty(n_neurons, k, units, device, groups) for _ in range(n_layers))
         self.layers = [LayerAccumulator(one, layer=layer) for layer, one in enumerate(empty)]
 
     @classmethod

@@ -36,6 +36,9 @@ class Activations:
         batches: Numbers of the batches that are in it, sorted.
         rows: Number of rows that are in it.
         layers: The statistics of each layer.
+        group_tokens: Number of tokens of each group of documents (see `groups`).
+        runs: What computed it: a record (`shard`, `first_batch`, `batches`, software, machine, time …) for
+            each time a process was started, sorted by shard and first batch.
     """
 
     identity: Mapping[str, str]
@@ -43,6 +46,8 @@ class Activations:
     batches: tuple[int, ...]
     rows: int
     layers: tuple[LayerStatistics, ...]
+    group_tokens: tuple[int, ...]
+    runs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -82,6 +87,8 @@ def save(folder: Path, activations: Activations) -> None:
                 "batches": activations.batches,
                 "rows": activations.rows,
                 "tokens": activations.tokens,
+                "group_tokens": activations.group_tokens,
+                "runs": activations.runs,
                 "k": activations.k,
                 "sum_bits": units.sum_bits,
                 "square_bits": units.square_bits,
@@ -119,6 +126,8 @@ def load(folder: Path) -> Activations:
             batches=tuple(manifest["batches"]),
             rows=manifest["rows"],
             layers=layers,
+            group_tokens=tuple(manifest["group_tokens"]),
+            runs=tuple(manifest["runs"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(

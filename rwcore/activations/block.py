@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rwcore.activations.quadrants import QUADRANTS, QUANTITIES
@@ -25,23 +25,23 @@ class BlockSums:
     """Sums over tokens, all float64.
 
     Attributes:
-        counts: Tokens in each quadrant.
+        group_counts: Tokens of each group of documents in each quadrant.
         gate_positive: Tokens with gate > 0.
         sums: Σ of each quantity over each quadrant.
         rest: Σ of each quantity over the tokens in no quadrant.
         squares: Σ of squares over all tokens.
     """
 
-    counts: Float[Tensor, "quadrant neuron"]
+    group_counts: Float[Tensor, "group quadrant neuron"]
     gate_positive: Float[Tensor, " neuron"]
     sums: Float[Tensor, "quadrant quantity neuron"]
     rest: Float[Tensor, "quantity neuron"]
     squares: Float[Tensor, "quantity neuron"]
 
     @classmethod
-    def zeros(cls, neurons: int, device: torch.device) -> BlockSums:
+    def zeros(cls, neurons: int, groups: int, device: torch.device) -> BlockSums:
         """Sums over no tokens."""
-        sizes = ((_QUADRANTS,), (), (_QUADRANTS, _QUANTITIES), (_QUANTITIES,), (_QUANTITIES,))
+        sizes = ((groups, _QUADRANTS), (), (_QUADRANTS, _QUANTITIES), (_QUANTITIES,), (_QUANTITIES,))
         return cls(*(torch.zeros(*size, neurons, dtype=torch.float64, device=device) for size in sizes))
 
     def columns(self, neurons: slice) -> BlockSums:
@@ -98,6 +98,7 @@ def add_block(
     in_: Float[Tensor, "batch pos neuron"],
     act: Float[Tensor, "batch pos neuron"],
     real: Float[Tensor, "batch pos"] | None,
+    groups: Int64[Tensor, " batch"],
     sums: BlockSums,
     peaks: Peaks | None,
     scratch: Scratch,
@@ -109,6 +110,7 @@ def add_block(
         in_: w_in · x.
         act: The activation function of gate.
         real: 1 for real tokens, 0 for padding, which may hold anything; None if all are real.
+        groups: Group of documents of each row.
         sums: Of these neurons; added to.
         peaks: Of these rows and neurons; filled in. None if they are not wanted.
         scratch: Memory for temporaries.
@@ -127,7 +129,7 @@ def add_block(
     inside = _inside(values, scratch.single(1, size))
     tokens = inside.sum(dim=2)  # exact: float32 counts to 2²⁴
     counts = tokens.sum(dim=1, dtype=torch.float64)
-    sums.counts.add_(counts)
+    sums.group_counts.index_add_(0, groups, tokens.transpose(0, 1).to(torch.float64))
     sums.gate_positive.add_(counts[0] + counts[1])
 
     masked, ranked = scratch.single(2, size), scratch.single(3, size)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from rwcore.activations.accumulate import ActivationAccumulator
@@ -83,26 +84,29 @@ def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
     )
 
 
-def add_batch(model: Any, batch: Batch, accumulator: ActivationAccumulator) -> None:
+def add_batch(
+    model: Any, batch: Batch, accumulator: ActivationAccumulator, groups: Int64[Tensor, " batch"]
+) -> None:
     """Run a batch through a model and add it to the statistics of all layers.
 
     Args:
         model: As for `run_layers`.
         batch: As for `run_layers`; its mask says which tokens count.
         accumulator: On the model's device.
+        groups: Group of documents of each row (see `groups`).
 
     Raises:
-        ModelError: As for `run_layers`, or an activation is NaN or infinite. The statistics of the layers
-            before it have the batch then, those behind it have not.
+        ModelError: As for `run_layers`, or an activation is NaN or infinite (`NotFinite`). The statistics of
+            the layers before it have the batch then, those behind it have not.
         NotGatedError: The MLPs have no gate.
         OptionError: The accumulator is of another shape.
     """
     device = accumulator.layers[0].statistics.counts.device
     mask = None if bool(batch.mask.all()) else batch.mask.to(device)
-    rows = batch.rows.to(device)
+    rows, groups = batch.rows.to(device), groups.to(device)
 
     def visit(layer: int, gate: Tensor, in_: Tensor, act: Tensor) -> None:
-        accumulator.layers[layer].update(gate, in_, act, mask, rows)
+        accumulator.layers[layer].update(gate, in_, act, mask, rows, groups)
 
     run_layers(model, batch, visit)
 

@@ -43,6 +43,7 @@ def fold_statistics(statistics: LayerStatistics, sign: Float[Tensor, " neuron"])
     return replace(
         statistics,
         counts=torch.where(turned, statistics.counts[list(SWAPPED)], statistics.counts),
+        group_counts=torch.where(turned, statistics.group_counts[:, list(SWAPPED)], statistics.group_counts),
         sums=torch.where(turned, statistics.sums[list(SWAPPED)], statistics.sums) * negation,
         rest=statistics.rest * negation,
         top=TopLists(packed, positions),

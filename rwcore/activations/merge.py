@@ -66,6 +66,7 @@ def check_same_pass(left: Activations, right: Activations, where: str | None = N
         ("neurons", [layer.neurons for layer in left.layers], [layer.neurons for layer in right.layers]),
         ("length of lists", left.k, right.k),
         ("units", left.units, right.units),
+        ("groups of documents", len(left.group_tokens), len(right.group_tokens)),
         ("number of shards", {of for _, of in left.shards}, {of for _, of in right.shards}),
     ):
         if one != other:
@@ -98,6 +99,8 @@ def _merge(left: Activations, right: Activations) -> Activations:
         batches=tuple(sorted((*left.batches, *right.batches))),
         rows=left.rows + right.rows,
         layers=tuple(map(merge_layers, left.layers, right.layers)),
+        group_tokens=tuple(map(sum, zip(left.group_tokens, right.group_tokens, strict=True))),
+        runs=tuple(sorted((*left.runs, *right.runs), key=lambda run: (run["shard"], run["first_batch"]))),
     )
 
 

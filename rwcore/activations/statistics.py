@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from rwcore.activations.fixed import Units, add_fixed, from_fixed
+from rwcore.activations.groups import GROUPS, add_counts
 from rwcore.activations.quadrants import LISTS, QUADRANTS, QUANTITIES
 from rwcore.activations.top import TopLists, merge_top
+
+_ARRAYS = 6  # the first fields are tensors of their own
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class LayerStatistics:
 
     Attributes:
         counts: Tokens in each quadrant.
+        group_counts: The same for each group of documents (see `groups`); they add up to ``counts``.
         gate_positive: Tokens with gate > 0, whatever in is.
         sums: Σ of gate, in, act, post over the tokens of each quadrant.
         rest: Σ of them over the tokens in no quadrant (gate or in is exactly zero).
@@ -32,6 +36,7 @@ class LayerStatistics:
     """
 
     counts: Int64[Tensor, "quadrant neuron"]
+    group_counts: Int32[Tensor, "group quadrant neuron"]
     gate_positive: Int64[Tensor, " neuron"]
     sums: Int64[Tensor, "quadrant quantity neuron"]
     rest: Int64[Tensor, "quantity neuron"]
@@ -42,7 +47,12 @@ class LayerStatistics:
 
     @classmethod
     def empty(
-        cls, neurons: int, k: int, units: Units | None = None, device: str | torch.device = "cpu"
+        cls,
+        neurons: int,
+        k: int,
+        units: Units | None = None,
+        device: str | torch.device = "cpu",
+        groups: int = GROUPS,
     ) -> LayerStatistics:
         """The statistics of no tokens.
 
@@ -51,6 +61,7 @@ class LayerStatistics:
             k: Length of the lists of extremes; 0 for none.
             units: Units of the sums.
             device: Where the numbers are.
+            groups: Number of groups of documents.
         """
         quadrant, quantity = len(QUADRANTS), len(QUANTITIES)
 
@@ -59,6 +70,7 @@ class LayerStatistics:
 
         return cls(
             counts=zeros(quadrant),
+            group_counts=zeros(groups, quadrant).to(torch.int32),
             gate_positive=zeros(),
             sums=zeros(quadrant, quantity),
             rest=zeros(quantity),
@@ -72,6 +84,11 @@ class LayerStatistics:
     def neurons(self) -> int:
         """Number of neurons."""
         return self.counts.shape[1]
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of documents."""
+        return self.group_counts.shape[0]
 
     def frequencies(self) -> Float[Tensor, "quadrant neuron"]:
         """Share of all tokens, special tokens included, that are in each quadrant; float64, NaN of none."""
@@ -102,13 +119,13 @@ class LayerStatistics:
 
     def to_arrays(self) -> dict[str, Tensor]:
         """The tensors by name, as `from_arrays` takes them."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)[:5]}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)[:_ARRAYS]}
         return plain | {"top_keys": self.top.keys, "top_positions": self.top.positions}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor], tokens: int, units: Units) -> LayerStatistics:
         """The inverse of `to_arrays`."""
-        plain = {field.name: arrays[field.name] for field in fields(cls)[:5]}
+        plain = {field.name: arrays[field.name] for field in fields(cls)[:_ARRAYS]}
         return cls(
             **plain, top=TopLists(arrays["top_keys"], arrays["top_positions"]), tokens=tokens, units=units
         )
@@ -117,19 +134,20 @@ class LayerStatistics:
 def merge_layers(left: LayerStatistics, right: LayerStatistics) -> LayerStatistics:
     """The statistics of the tokens of both; the same bits whichever is left.
 
-    The two must be of the same layer, with the same units and length of lists, and of different rows.
+    The two must be of the same layer, with the same units, groups and length of lists, and of different rows.
 
     Raises:
-        OptionError: A sum does not fit its unit any more.
+        OptionError: A sum does not fit its unit, or a count its type, any more.
     """
-    units = left.units
+    units, tokens = left.units, left.tokens + right.tokens
     return replace(
         left,
         counts=left.counts + right.counts,
+        group_counts=add_counts(left.group_counts, right.group_counts, tokens, "counts by group"),
         gate_positive=left.gate_positive + right.gate_positive,
         sums=add_fixed(left.sums, right.sums, units.sum_bits, "sums of activations"),
         rest=add_fixed(left.rest, right.rest, units.sum_bits, "sums of activations"),
         squares=add_fixed(left.squares, right.squares, units.square_bits, "sums of squares"),
         top=merge_top(left.top, right.top),
-        tokens=left.tokens + right.tokens,
+        tokens=tokens,
     )

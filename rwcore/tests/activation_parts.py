@@ -9,15 +9,16 @@ from torch import Tensor
 
 from rwcore.activations.accumulate import ActivationAccumulator
 from rwcore.activations.artefact import Activations
+from rwcore.activations.groups import GROUPS, group_of
 from rwcore.activations.statistics import LayerStatistics
 
 IDENTITY = {"model": "tiny", "corpus": "sha256:00"}
 
-Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def random_batch(seed: int, n_batch: int = 4, n_pos: int = 9, n_neurons: int = 70) -> Part:
-    """gate, in, act, mask, rows."""
+    """gate, in, act, mask, rows, groups."""
     generator = torch.Generator().manual_seed(seed)
     # Halves: ties in every list, and zeros.
     gate, in_ = (
@@ -27,7 +28,7 @@ def random_batch(seed: int, n_batch: int = 4, n_pos: int = 9, n_neurons: int = 7
     lengths = torch.randint(1, n_pos + 1, (n_batch, 1), generator=generator)
     mask = torch.arange(n_pos)[None] < lengths
     rows = seed * n_batch + torch.randperm(n_batch, generator=generator)
-    return gate, in_, torch.nn.functional.silu(gate), mask, rows
+    return gate, in_, torch.nn.functional.silu(gate), mask, rows, group_of(rows)
 
 
 def same(left: LayerStatistics, right: LayerStatistics) -> bool:
@@ -38,7 +39,10 @@ def same(left: LayerStatistics, right: LayerStatistics) -> bool:
 
 def same_all(left: Activations, right: Activations) -> bool:
     """Whether two artefacts are the same but for the shards they are made of."""
-    facts = [(part.identity, part.batches, part.rows, len(part.layers)) for part in (left, right)]
+    facts = [
+        (part.identity, part.batches, part.rows, part.group_tokens, len(part.layers))
+        for part in (left, right)
+    ]
     return facts[0] == facts[1] and all(map(same, left.layers, right.layers))
 
 
@@ -48,10 +52,13 @@ def activations(
     """A small pass; its batch ``b`` is the random batch with seed ``b``, times l + 1 in layer ``l``."""
     numbers = tuple(sorted(batches))
     accumulator = ActivationAccumulator(n_layers, 6, k)
-    rows = 0
+    rows, group_tokens = 0, torch.zeros(GROUPS, dtype=torch.int64)
     for number in numbers:
-        gate, in_, act, mask, where = random_batch(number, n_neurons=6)
+        gate, in_, act, mask, where, groups = random_batch(number, n_neurons=6)
         rows += len(where)
+        group_tokens.index_add_(0, groups, mask.sum(dim=1))
         for layer, one in enumerate(accumulator.layers):
-            one.update(gate * (layer + 1), in_ * (layer + 1), act, mask, where)
-    return Activations(IDENTITY, (shard,), numbers, rows, accumulator.statistics())
+            one.update(gate * (layer + 1), in_ * (layer + 1), act, mask, where, groups)
+    return Activations(
+        IDENTITY, (shard,), numbers, rows, accumulator.statistics(), tuple(group_tokens.tolist())
+    )

@@ -11,23 +11,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from rwcore.activations.accumulate import ActivationAccumulator, LayerAccumulator
+from rwcore.activations.accumulate import ActivationAccumulator, LayerAccumulator, NotFinite
 from rwcore.activations.fixed import Units, add_fixed, to_fixed
+from rwcore.activations.groups import GROUPS, MOST, add_counts, group_of
 from rwcore.activations.quadrants import LISTS, QUADRANTS, QUANTITIES, quadrants
 from rwcore.activations.statistics import LayerStatistics, merge_layers
 from rwcore.benchmarks.reference.activations import NAMES, recipe, statistics_of
 from rwcore.errors import ModelError, OptionError
-from rwcore.tests.activation_parts import random_batch, same
+from rwcore.tests.activation_parts import Part, random_batch, same
 
 # Ties, zeros of both signs, underflow, and large numbers.
 NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0, -1.0, 0.5, -2.0, 3.25, -1e-30, 1e-45, -200.0, 1e3, 0.1])
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """gate, in, act, mask, rows of one batch, with padding of NaN; some rows may be wholly padding."""
+def batches(draw: st.DrawFn) -> Part:
+    """One batch, with padding of NaN; some rows may be wholly padding."""
     n_batch, n_pos, n_neurons = draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
     size = n_batch * n_pos * n_neurons
 
@@ -41,7 +41,7 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     act = function(gate)
     for values in (gate, in_, act):
         values[~mask] = torch.nan
-    return gate, in_, act, mask, rows
+    return gate, in_, act, mask, rows, group_of(rows)
 
 
 def accumulated(*parts: tuple, k: int = 2, elements: int | None = None) -> LayerStatistics:
@@ -66,13 +66,14 @@ def entries(statistics: LayerStatistics, which: tuple[str, str], neuron: int) ->
 
 @given(batch=batches(), k=st.integers(1, 4), elements=st.sampled_from([None, 1, 64]))
 def test_equals_the_definition(batch: tuple, k: int, elements: int | None) -> None:
-    gate, in_, act, mask, rows = batch
+    gate, in_, act, mask, rows, groups = batch
     found = accumulated(batch, k=k, elements=elements)
     arrays = (values.numpy() for values in (gate, in_, act, mask))
     units = found.units
     assert found.tokens == int(mask.sum())
-    for neuron, expected in enumerate(statistics_of(*arrays, rows.tolist(), k)):
+    for neuron, expected in enumerate(statistics_of(*arrays, rows.tolist(), k, groups.tolist())):
         assert found.counts[:, neuron].tolist() == list(expected["count"].values())
+        assert found.group_counts[:, :, neuron].tolist() == expected["group_count"]
         assert int(found.gate_positive[neuron]) == expected["gate_positive"]
         for number, quantity in enumerate(QUANTITIES):
             exact = {(None, quantity): (expected["rest"][quantity], found.rest[number, neuron])}
@@ -96,7 +97,7 @@ def test_names_are_those_of_the_specification() -> None:
 
 @given(batch=batches())
 def test_quadrants_are_strict(batch: tuple) -> None:
-    gate, in_, _, mask, _ = batch
+    gate, in_, _, mask, *_ = batch
     inside = quadrants(gate, in_, mask)
     assert inside.sum(0).max() <= 1
     none = ~inside.any(0)
@@ -111,9 +112,12 @@ def test_mini_example_of_the_specification() -> None:
     in_ = torch.tensor([[1.0, 2.0, -1.0, 3.0], [-2.0, 1.0, 0.5, 9.0], [-1.0, 0.5, 2.0, -0.25]])[..., None]
     mask = torch.ones(3, 4, dtype=torch.bool)
     mask[1, 3] = False
-    found = accumulated((gate, in_, torch.nn.functional.silu(gate), mask, torch.arange(3)))
+    found = accumulated(
+        (gate, in_, torch.nn.functional.silu(gate), mask, torch.arange(3), torch.tensor([0, 1, 0]))
+    )
     assert found.tokens == 11
     assert found.counts[:, 0].tolist() == [3, 2, 3, 2]
+    assert found.group_counts[:2, :, 0].tolist() == [[2, 2, 2, 1], [1, 0, 1, 1]]
     assert found.frequencies()[:, 0].numpy() == pytest.approx(
         [0.272727, 0.181818, 0.272727, 0.181818], abs=5e-7
     )
@@ -172,37 +176,37 @@ def test_any_split_into_shards_merged_in_any_order_is_the_same_bits(
 
 
 def test_rows_of_a_batch_in_another_order_are_the_same_lists_and_counts() -> None:
-    gate, in_, act, mask, rows = random_batch(1, n_batch=6)
+    gate, in_, act, mask, rows, groups = random_batch(1, n_batch=6)
     turn = torch.randperm(6)
-    whole = accumulated((gate, in_, act, mask, rows))
-    turned = accumulated((gate[turn], in_[turn], act[turn], mask[turn], rows[turn]))
-    for name in ("counts", "gate_positive", "top_keys", "top_positions"):
+    whole = accumulated((gate, in_, act, mask, rows, groups))
+    turned = accumulated((gate[turn], in_[turn], act[turn], mask[turn], rows[turn], groups[turn]))
+    for name in ("counts", "group_counts", "gate_positive", "top_keys", "top_positions"):
         assert torch.equal(whole.to_arrays()[name], turned.to_arrays()[name])
     assert (whole.sums - turned.sums).abs().max() <= 1
 
 
 def test_padding_and_its_contents_do_not_matter() -> None:
-    gate, in_, act, mask, rows = random_batch(2)
-    whole = accumulated((gate, in_, act, mask, rows))
+    gate, in_, act, mask, rows, groups = random_batch(2)
+    whole = accumulated((gate, in_, act, mask, rows, groups))
     for values in (gate, in_, act):
         values[~mask] = torch.inf
-    assert same(accumulated((gate, in_, act, mask, rows)), whole)
+    assert same(accumulated((gate, in_, act, mask, rows, groups)), whole)
     single = accumulated(
         *(
-            (gate[r, m][None], in_[r, m][None], act[r, m][None], None, rows[r : r + 1])
+            (gate[r, m][None], in_[r, m][None], act[r, m][None], None, rows[r : r + 1], groups[r : r + 1])
             for r, m in enumerate(mask)
         )
     )
-    assert torch.equal(single.counts, whole.counts)
+    assert torch.equal(single.group_counts, whole.group_counts)
     assert same(single, whole) or (single.sums - whole.sums).abs().max() <= 4
     assert torch.equal(single.top.keys, whole.top.keys)
 
 
 def test_halves_and_float64_are_computed_with_as_float32() -> None:
-    gate, in_, act, mask, rows = random_batch(3)
+    gate, in_, act, mask, rows, groups = random_batch(3)
     half = tuple(values.to(torch.bfloat16) for values in (gate, in_, act))
     whole = tuple(values.float() for values in half)
-    assert same(accumulated((*half, mask, rows)), accumulated((*whole, mask, rows)))
+    assert same(accumulated((*half, mask, rows, groups)), accumulated((*whole, mask, rows, groups)))
 
 
 def test_it_can_go_on_from_a_checkpoint() -> None:
@@ -233,11 +237,14 @@ def test_the_same_frequencies_and_extremes_as_the_recipe() -> None:
             mask,
             torch.arange(4) + 4 * n,
         )
-        for n, (gate, in_, _, mask, _) in enumerate(parts)
+        for n, (gate, in_, _, mask, *_) in enumerate(parts)
     ]
-    parts = [(gate, in_, torch.nn.functional.silu(gate), mask, rows) for gate, in_, _, mask, rows in parts]
+    parts = [
+        (gate, in_, torch.nn.functional.silu(gate), mask, rows, group_of(rows))
+        for gate, in_, _, mask, rows in parts
+    ]
     running: dict = {}
-    for gate, in_, act, mask, _ in parts:
+    for gate, in_, act, mask, *_ in parts:
         running = recipe(gate, in_, act, mask, running, k=3)
     found = accumulated(*parts, k=3)
     for place, case in enumerate(QUADRANTS):
@@ -267,7 +274,7 @@ def test_overall_means_and_variances() -> None:
     found = accumulated(*parts)
     for number in range(4):
         tokens = torch.cat(
-            [(gate, in_, act, act * in_)[number][mask].double() for gate, in_, act, mask, _ in parts]
+            [(gate, in_, act, act * in_)[number][mask].double() for gate, in_, act, mask, *_ in parts]
         )
         torch.testing.assert_close(found.overall_means()[number], tokens.mean(0), rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(
@@ -302,8 +309,9 @@ def test_a_number_that_is_not_finite_is_located_and_nothing_changes(which: int, 
     part = random_batch(7)
     part[3][:] = True
     part[which][2, 4, 66] = value
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(NotFinite) as caught:
         accumulator.update(*part)
+    assert (caught.value.layer, caught.value.row, caught.value.position) == (5, int(part[4][2]), 4)
     assert caught.value.where == f"layer 5, row {int(part[4][2])}, position 4"
     assert ("gate", "in", "act")[which] + " of neuron 66" in caught.value.what
     assert accumulator.statistics is before
@@ -313,16 +321,17 @@ def test_a_number_that_is_not_finite_is_located_and_nothing_changes(which: int, 
 def test_a_product_that_overflows_is_located() -> None:
     part = tuple(torch.full((1, 2, 1), 1e30) for _ in range(3))
     with pytest.raises(ModelError, match="post of neuron 0 is inf"):
-        accumulated((*part, None, torch.tensor([4])))
+        accumulated((*part, None, torch.tensor([4]), torch.tensor([4])))
 
 
 def test_a_sum_that_outgrows_its_unit_is_refused() -> None:
     accumulator = LayerAccumulator(LayerStatistics.empty(1, 1, Units(sum_bits=52)), layer=2)
     part = [torch.full((1, 1, 1), 800.0), torch.ones(1, 1, 1), torch.zeros(1, 1, 1), None]
-    accumulator.update(*part, torch.tensor([0]))
+    group = torch.tensor([0])
+    accumulator.update(*part, torch.tensor([0]), group)
     before = accumulator.statistics
     with pytest.raises(OptionError, match="coarser") as caught:
-        accumulator.update(*part, torch.tensor([1]))
+        accumulator.update(*part, torch.tensor([1]), group)
     assert caught.value.where == "layer 2"
     assert accumulator.statistics is before
     with pytest.raises(OptionError, match="coarser"):
@@ -333,20 +342,52 @@ def test_a_sum_that_outgrows_its_unit_is_refused() -> None:
         add_fixed(torch.tensor([-(2**62) + 1]), torch.tensor([-1]), 28, "here")
 
 
+def test_counts_of_a_group_that_outgrow_their_type_are_refused() -> None:
+    left, right = (torch.full((1, 4, 1), number, dtype=torch.int32) for number in (MOST - 1, 1))
+    found = add_counts(left, right, MOST + 1, "here")
+    assert found.dtype == torch.int32
+    assert bool((found == MOST).all())
+    with pytest.raises(OptionError, match="more groups"):
+        add_counts(found, right, MOST + 2, "here")
+
+
+def test_groups_are_those_of_the_documents_and_add_up() -> None:
+    parts = [random_batch(seed) for seed in range(3)]
+    whole = accumulated(*parts)
+    assert torch.equal(whole.group_counts.sum(dim=0), whole.counts)
+    for group in range(GROUPS):
+        count = sum(
+            quadrants(gate, in_, mask)[:, groups == group].sum(dim=(1, 2))
+            for gate, in_, _, mask, _, groups in parts
+        )
+        assert torch.equal(whole.group_counts[group], count)
+    assert group_of(torch.tensor([0, 19, 20, 45])).tolist() == [0, 19, 0, 5]
+
+
 def test_shapes_and_rows_that_do_not_fit_are_refused() -> None:
-    gate, in_, act, mask, rows = random_batch(0)
+    gate, in_, act, mask, rows, groups = random_batch(0)
     accumulator = LayerAccumulator(LayerStatistics.empty(70, 2))
     with pytest.raises(OptionError, match=r"'in': \[4, 9, 69\]"):
-        accumulator.update(gate[..., :-1], in_[..., :-1], act[..., :-1], mask, rows)
+        accumulator.update(gate[..., :-1], in_[..., :-1], act[..., :-1], mask, rows, groups)
     # Where the annotations are checked, those are first to notice.
-    for wrong in ((in_[:, :-1], mask, rows), (in_, mask[:, :-1], rows), (in_, mask, rows[:-1])):
+    for wrong in (
+        (in_[:, :-1], mask, rows, groups),
+        (in_, mask[:, :-1], rows, groups),
+        (in_, mask, rows[:-1], groups),
+        (in_, mask, rows, groups[:-1]),
+    ):
         with pytest.raises((OptionError, TypeError)):
             accumulator.update(gate, wrong[0], act, *wrong[1:])
     for wrong in (torch.tensor([0, 1, 1, 2]), torch.tensor([-1, 1, 3, 2]), torch.tensor([2**31, 1, 3, 2])):
         with pytest.raises(OptionError, match="different numbers"):
-            accumulator.update(gate, in_, act, mask, wrong)
+            accumulator.update(gate, in_, act, mask, wrong, groups)
+    for wrong in (torch.tensor([0, 1, -1, 2]), torch.tensor([0, 1, GROUPS, 2])):
+        with pytest.raises(OptionError, match="from 0 to 19"):
+            accumulator.update(gate, in_, act, mask, rows, wrong)
     with pytest.raises(OptionError, match="k"):
         ActivationAccumulator(1, 1, k=-1)
+    with pytest.raises(OptionError, match="groups"):
+        ActivationAccumulator(1, 1, groups=0)
     assert accumulator.statistics.tokens == 0
 
 

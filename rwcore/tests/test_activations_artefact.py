@@ -30,6 +30,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     found = load(tmp_path / "part")
     assert same_all(found, made)
     assert found.shards == ((1, 3),)
+    assert found.group_tokens == made.group_tokens
+    assert sum(found.group_tokens) == found.tokens
     assert (found.tokens, found.k, found.units) == (made.tokens, 3, Units())
     names = sorted(file.name for file in (tmp_path / "part").iterdir())
     assert names == ["activations.json", "layer_000.safetensors", "layer_001.safetensors"]
@@ -49,9 +51,9 @@ def test_a_pass_that_goes_on_from_its_folder_ends_in_the_same_bits(tmp_path: Pat
     save(tmp_path / "checkpoint", activations([0, 1, 2]))
     resumed = ActivationAccumulator.resumed(load(tmp_path / "checkpoint").layers)
     for number in (4, 3):
-        gate, in_, act, mask, rows = random_batch(number, n_neurons=6)
+        gate, in_, act, mask, rows, groups = random_batch(number, n_neurons=6)
         for layer, one in enumerate(resumed.layers):
-            one.update(gate * (layer + 1), in_ * (layer + 1), act, mask, rows)
+            one.update(gate * (layer + 1), in_ * (layer + 1), act, mask, rows, groups)
     whole = activations(range(5))
     assert all(map(same, resumed.statistics(), whole.layers))
 
@@ -136,6 +138,8 @@ def test_parts_of_different_passes_are_refused_with_every_difference() -> None:
     with pytest.raises(StoreError, match="model") as caught:
         check_same_pass(left, right, where="checkpoint")
     assert caught.value.where == "checkpoint"
+    with pytest.raises(StoreError, match="groups of documents: 20 and 2"):
+        check_same_pass(right, dataclasses.replace(right, group_tokens=(1, 2)))
     layer = dataclasses.replace(right.layers[0], units=Units(sum_bits=20))
     other = dataclasses.replace(right, layers=(layer,))
     with pytest.raises(StoreError, match="units"):

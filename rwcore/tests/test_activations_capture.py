@@ -14,6 +14,7 @@ from fixtures.tiny import SIZES, build, local_model
 from rwcore.activations.accumulate import ActivationAccumulator
 from rwcore.activations.capture import add_batch, run_layers
 from rwcore.activations.fold import fold_statistics
+from rwcore.activations.groups import group_of
 from rwcore.corpora.batches import Batch
 from rwcore.errors import ModelError, NotGatedError
 from rwcore.models.load import load_bridge
@@ -105,9 +106,9 @@ def test_statistics_of_a_model_and_of_the_model_with_folded_signs(bridge: Any) -
     accumulator = ActivationAccumulator(SIZES["layers"], SIZES["d_mlp"], k=4)
     again = ActivationAccumulator(SIZES["layers"], SIZES["d_mlp"], k=4)
     for number in (0, 1):
-        add_batch(bridge, batch(number=number), accumulator)
+        add_batch(bridge, batch(number=number), accumulator, group_of(batch(number=number).rows))
     for number in (1, 0):
-        add_batch(bridge, batch(number=number), again)
+        add_batch(bridge, batch(number=number), again, group_of(batch(number=number).rows))
     assert all(map(same, accumulator.statistics(), again.statistics()))
     folded = ActivationAccumulator(SIZES["layers"], SIZES["d_mlp"], k=4)
     signs = [gate_sign(layer.gate, layer.in_) for layer in bridge_mlp_weights(bridge)]
@@ -115,11 +116,14 @@ def test_statistics_of_a_model_and_of_the_model_with_folded_signs(bridge: Any) -
         given = batch(number=number)
 
         def visit(layer: int, gate: Tensor, in_: Tensor, act: Tensor, given: Batch = given) -> None:
-            folded.layers[layer].update(gate, in_ * signs[layer], act, given.mask, given.rows)
+            folded.layers[layer].update(
+                gate, in_ * signs[layer], act, given.mask, given.rows, group_of(given.rows)
+            )
 
         run_layers(bridge, given, visit)
     for found, wanted, sign in zip(accumulator.statistics(), folded.statistics(), signs, strict=True):
         assert found.tokens == 2 * sum(LENGTHS)
+        assert (found.group_counts.sum(dim=(1, 2)) > 0).tolist() == ([True] * 3 + [False] * 7) * 2
         assert int(found.counts.sum(0).max()) <= found.tokens
         assert -1 in sign
         assert same(fold_statistics(found, sign), wanted)
@@ -131,7 +135,7 @@ def test_a_nan_in_the_weights_is_located(tmp_path: Path) -> None:
         getattr(bridge.blocks[1].mlp, "in").weight[7, :] = torch.nan
     accumulator = ActivationAccumulator(SIZES["layers"], SIZES["d_mlp"])
     with pytest.raises(ModelError, match="in of neuron 7 is nan") as caught:
-        add_batch(bridge, batch(number=2), accumulator)
+        add_batch(bridge, batch(number=2), accumulator, torch.tensor([0, 1, 2]))
     assert caught.value.where == "layer 1, row 20, position 0"
     assert [one.statistics.tokens for one in accumulator.layers] == [15, 0, 0]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from rwcore.activations.accumulate import LayerAccumulator
 from rwcore.activations.artefact import Activations
 from rwcore.activations.fold import fold_statistics, fold_summary
+from rwcore.activations.groups import group_of
 from rwcore.activations.quadrants import QUADRANTS, QUANTITIES, SWAPPED
 from rwcore.activations.statistics import LayerStatistics
 from rwcore.activations.summary import summary_of
@@ -34,7 +35,9 @@ def run(layer: MlpLayer, x: Tensor, k: int = 5) -> LayerStatistics:
     for start in range(0, len(x), 2):
         here = slice(start, start + 2)
         rows = torch.arange(start, min(start + 2, len(x)))
-        accumulator.update(gate[here], in_[here], torch.nn.functional.silu(gate[here]), None, rows)
+        accumulator.update(
+            gate[here], in_[here], torch.nn.functional.silu(gate[here]), None, rows, group_of(rows)
+        )
     return accumulator.statistics
 
 
@@ -58,6 +61,8 @@ def test_frequencies_are_exchanged_and_not_negated() -> None:
     frequencies = before.frequencies()
     assert torch.equal(after.frequencies()[0, turned], frequencies[1, turned])
     assert torch.equal(after.frequencies()[0, ~turned], frequencies[0, ~turned])
+    assert torch.equal(after.group_counts[:, 0, turned], before.group_counts[:, 1, turned])
+    assert torch.equal(after.group_counts[:, 0, ~turned], before.group_counts[:, 0, ~turned])
     assert bool((after.frequencies() >= 0).all())
     assert torch.equal(after.gate_frequency(), before.gate_frequency())
     for number, name in enumerate(QUANTITIES):
@@ -74,8 +79,10 @@ def test_a_summary_folds_as_the_statistics_it_is_of() -> None:
     before = run(layer, x)
     assert bool((before.top.rows == -1).any()), "no list is short"
     other = torch.ones(N)
-    found = fold_summary(summary_of(Activations({}, (), (), 3, (before, before))), torch.stack([sign, other]))
-    wanted = summary_of(Activations({}, (), (), 3, (fold_statistics(before, sign), before)))
+    found = fold_summary(
+        summary_of(Activations({}, (), (), 3, (before, before), ())), torch.stack([sign, other])
+    )
+    wanted = summary_of(Activations({}, (), (), 3, (fold_statistics(before, sign), before), ()))
     for name in ("frequencies", "gate_frequency", "means", "top_values", "top_rows", "top_positions"):
         torch.testing.assert_close(
             getattr(found, name), getattr(wanted, name), rtol=0, atol=0, equal_nan=True

@@ -1,0 +1,239 @@
+"""``rwcore activations``: one pass over a text as files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Column, Table
+
+from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
+from rwcore.cli.options import Force, Model, Out, Processing
+from rwcore.errors import OptionError
+
+if TYPE_CHECKING:
+    from rwcore.studies.activation_export import ActivationsExport
+
+HELP = """How often the neurons of MODEL fire on CORPUS, how strongly, and where most: one pass over the text.
+
+A gated neuron is in one of four sign quadrants at each token (gate > 0 or < 0, in > 0 or < 0). For every
+neuron and quadrant: how many tokens, the sums of gate, in, act(gate) and post, and the texts with the largest
+values, with document and position. Then frequencies by read-write class against random neurons of the same
+layers, and how they go with the cosines of the weights. Writes arrays (safetensors), tables (parquet, CSV,
+LaTeX, Markdown), figures (PDF, PNG) and a manifest into DIR; see OUTPUTS.md.
+
+CORPUS is a name from `rwcore corpora`, or a file or folder of text, JSONL or Parquet.
+
+A pass that was interrupted goes on where it stopped when the same command is given again; the result is the
+same to the last bit. Nothing is computed twice: results are kept in the cache (`rwcore cache`).
+
+Examples:
+  rwcore activations smollm2-135m-instruct-q4_1 handmade --out out/frequencies
+  rwcore activations ./my-model notes.jsonl --tokens 200000 --top 32 --out out/notes
+  rwcore activations allenai/OLMo-7B-0424-hf dolma-small --device cuda --workers 8 --out out/olmo
+  rwcore activations allenai/OLMo-7B-0424-hf dolma-small --shards 8 --shard 3 --out out/shard3
+  rwcore activations allenai/OLMo-7B-0424-hf dolma-small --merge out/shard0 --merge out/shard1 --out out/olmo
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("activations", help=paragraphs(HELP), no_args_is_help=True)(activations)
+
+
+def activations(
+    context: typer.Context,
+    model: Model,
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="Name of a corpus, or a file or folder of text.")
+    ],
+    out: Out,
+    tokens: Annotated[
+        int | None,
+        typer.Option("--tokens", metavar="N", help="Stop at the row with the N-th token; all if not given."),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", metavar="N", help="Tokens of the longest row; the corpus' own."),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", help="Texts in each list of extremes; 0 for no lists.")
+    ] = 16,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--restart", help="Go on with what an interrupted pass has left, or discard it."
+        ),
+    ] = True,
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", metavar="N", help="Parts of the pass; one per worker if not given."),
+    ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option("--shard", metavar="I", help="Only this part, from 0; to be merged with the others."),
+    ] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option("--merge", metavar="DIR", help="A part computed elsewhere; give all parts of a pass."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", help="Processes on this machine (Dask), sharing its cores."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="WHERE", help="Dask elsewhere: tcp://HOST:PORT or a scheduler file."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:I.")] = "auto",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="Type the model runs in; sums are float64 in any case."),
+    ] = "float32",
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option("--batch-tokens", metavar="N", help="Positions of a batch; what suits the device."),
+    ] = None,
+    checkpoint_every: Annotated[
+        int, typer.Option("--checkpoint-every", metavar="N", help="Batches between two checkpoints.")
+    ] = 25,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
+    processing: Processing = None,
+    force: Force = False,
+) -> None:
+    """Run a pass, write what it found and print its summary."""
+    from rwcore.corpora.registry import find as find_corpus
+    from rwcore.models.locate import locate
+    from rwcore.models.registry import find
+    from rwcore.provenance import Stopwatch
+
+    stopwatch = Stopwatch()
+    _check(shards, shard, merge, workers, scheduler)
+    given = {"tokens": tokens, "max_length": max_length}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    spec = dataclasses.replace(find_corpus(corpus), **changed)
+    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+
+    from rwcore.activations.artefact import load
+    from rwcore.corpora.encoder import read_encoder
+    from rwcore.corpora.prepare import prepare
+    from rwcore.parallel import open_engine
+    from rwcore.runtime import peak_memory_bytes
+    from rwcore.studies.activation_export import export_activations, export_shard
+    from rwcore.studies.activations import PassOptions, activation_study
+    from rwcore.studies.folder import check_target
+    from rwcore.studies.weights import weight_study
+
+    check_target(out, force=force)
+    command = shlex.join(["rwcore", *context.obj])
+    options = PassOptions(
+        k=top,
+        token_budget=batch_tokens,
+        dtype=dtype,
+        device=device,
+        shards=shards or workers or 1,
+        threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
+        checkpoint_every=checkpoint_every,
+        restart=not resume,
+    )
+    with open_engine(f"local:{workers}" if workers else scheduler) as engine:
+        weights = weight_study(local, processing=processing, engine=engine)
+        study = activation_study(weights, prepare(spec, read_encoder(local)), options)
+        if shard is not None:
+            folder = export_shard(study, shard, out, force=force)
+            say(f"shard {shard} of {options.shards} is in {folder}; merge all of them with --merge")
+            return
+        if merge:
+            study.merge(load(folder) for folder in merge)
+        export = export_activations(study, out, plots=plots, force=force, command=command)
+    _summarise(export)
+    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+
+
+def _check(
+    shards: int | None,
+    shard: int | None,
+    merge: list[Path] | None,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Refuse options that contradict each other, before anything is read.
+
+    Raises:
+        OptionError: They do.
+    """
+    if workers is not None and workers < 1:
+        raise OptionError(f"{workers} workers", where="--workers", remedy="give 1 or more")
+    if workers and scheduler:
+        raise OptionError(
+            "a scheduler has workers of its own", where="--workers, --scheduler", remedy="give one of them"
+        )
+    if shard is not None and shards is None:
+        raise OptionError(
+            "one part of how many?", where=f"--shard {shard}", remedy="add --shards N, the same for all parts"
+        )
+    if shard is not None and shards is not None and not 0 <= shard < shards:
+        raise OptionError(
+            f"there is no part {shard} of {shards}", where="--shard", remedy=f"parts are 0 to {shards - 1}"
+        )
+    given = {"--shard": shard is not None, "--workers": bool(workers), "--scheduler": bool(scheduler)}
+    clash = [name for name, there in given.items() if there]
+    if merge and clash:
+        raise OptionError(
+            "merging runs nothing", where=", ".join(["--merge", *clash]), remedy=f"leave {clash[0]} out"
+        )
+    if shard is not None and (workers or scheduler):
+        raise OptionError(
+            "one part is one task", where=", ".join(clash), remedy="leave workers and scheduler out"
+        )
+
+
+def _summarise(export: ActivationsExport) -> None:
+    facts = export.manifest
+    say(
+        f"{facts['model']['model']} on {facts['corpus']['id']}: {facts['tokens']:,} tokens in "
+        f"{facts['rows']:,} rows"
+    )
+    show(_classes(export), _correlations(export))
+    empty = [str(name) for name, n in zip(export.classes["class"], export.classes["n"], strict=True) if not n]
+    if empty:
+        remark(f"no neuron is of class {', '.join(empty)}")
+
+
+def _classes(export: ActivationsExport) -> Table:
+    """How often each class fires, against its baseline."""
+    rows = [
+        (row["class"], f"{row['n']:,}", f"{row['true']:.3f}", f"{row['low']:.3f} … {row['high']:.3f}",
+         f"{row['baseline']:.3f}")
+        for row in export.classes.to_dict("records")
+        if row["n"]
+    ]  # fmt: skip
+    headers: list[str | Column] = [
+        "class",
+        right("neurons"),
+        right("gate > 0"),
+        right("95 % interval"),
+        right("baseline"),
+    ]
+    return table("share of tokens with gate > 0, mean over neurons", headers, rows)
+
+
+def _correlations(export: ActivationsExport) -> Table:
+    """Correlation of frequency and cosine over all neurons."""
+    pooled = export.correlations[export.correlations["layer"] == "all"]
+    wide = pooled.pivot(index="quadrant", columns="cosine", values="r")
+    wide = wide.loc[list(dict.fromkeys(pooled["quadrant"])), list(dict.fromkeys(pooled["cosine"]))]
+    rows = [
+        (name, *(f"{r:+.2f}" for r in values))
+        for name, values in zip(wide.index, wide.to_numpy(), strict=True)
+    ]
+    names = {"gatelin": "cos(gate, in)", "gateout": "cos(gate, out)", "linout": "cos(in, out)"}
+    return table(
+        "correlation of frequency and cosine over all neurons",
+        ["frequency", *(right(names[str(name)]) for name in wide)],
+        rows,
+    )
