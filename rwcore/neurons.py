@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,3 +165,20 @@ def _subset_size(
             remedy="give a share in (0, 1] as a float, a number of neurons as an int, or the name of a class",
         )
     return int(subset * count) if share else int(subset)
+
+
+def classes_with_baselines(
+    codes: Int8[Tensor, "layer neuron"], classes: Sequence[RWClass], *, seed: int = SEED
+) -> Iterator[tuple[RWClass, NeuronSet, NeuronSet]]:
+    """Each class with all its neurons and their baseline (see `choose_neurons`).
+
+    Args:
+        codes: Class of every neuron.
+        classes: What the codes stand for.
+        seed: Seed of the baselines, for each class anew; the default is the published one.
+    """
+    for one in classes:
+        choice = choose_neurons(codes, one.name, baseline=True, classes=classes, seed=seed)
+        assert choice is not None  # only a subset larger than its class is no choice
+        assert choice.baseline is not None
+        yield one, choice.chosen, choice.baseline

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from rwcore.neurons import SEED, NeuronSet, choose_neurons
+from rwcore.neurons import SEED, NeuronSet, classes_with_baselines
 from rwcore.stats.classes import RWClass
 from rwcore.stats.correlation import pearson
 from rwcore.stats.cosines import RWCosines
@@ -41,13 +41,10 @@ def class_frequencies(
 
     Source: RW functionalities, activation frequencies by class; section 5.3 of the specification.
     """
-    rows = []
-    for one in classes:
-        choice = choose_neurons(codes, one.name, baseline=True, classes=classes, seed=seed)
-        assert choice is not None  # only a subset larger than its class is no choice
-        assert choice.baseline is not None
-        means = [_mean(frequency, chosen) for chosen in (choice.chosen, choice.baseline)]
-        rows.append((one.name, len(choice.chosen), *means))
+    rows = [
+        (one.name, len(members), _mean(frequency, members), _mean(frequency, baseline))
+        for one, members, baseline in classes_with_baselines(codes, classes, seed=seed)
+    ]
     frame = pd.DataFrame(rows, columns=["class", "n", "true", "baseline"])
     return frame.astype({"class": "str", "n": "int64"})
 

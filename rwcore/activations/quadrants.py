@@ -7,6 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 QUADRANTS = ("gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-")
+SUMMARY = "summary"
+"""Name of the frequency of gate > 0 beside those of the quadrants, as in the published files."""
+
 QUANTITIES = ("gate", "in", "act", "post")
 
 # Where the gate is positive an activation function such as SiLU is monotone: the list of act would hold the

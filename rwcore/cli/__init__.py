@@ -14,9 +14,13 @@ import typer
 
 from rwcore import __version__
 from rwcore.cli import (
+    activations,
     cache,
     claims,
+    corpora,
+    corpus,
     explorer,
+    frequencies,
     models,
     neurons,
     promote,
@@ -53,7 +57,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (weights, roles, neurons, explorer, models, claims, report, promote, cache):
+STUDIES = (weights, activations, frequencies, roles, neurons, explorer)
+for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 
 

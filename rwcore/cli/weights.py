@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
-from rwcore.cli.options import MODEL_HELP, Force, Out, Processing
+from rwcore.cli.options import MODEL_HELP, Force, Out, Palette, Processing
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -86,10 +86,7 @@ def weights(
         str | None,
         typer.Option(metavar="LIST", help="Layers of figures with a panel per layer: 0,14,27 or 0-3."),
     ] = None,
-    palette: Annotated[
-        Literal["paper", "accessible"],
-        typer.Option(help="Colours: the papers' own, or some that stay apart with any colour vision."),
-    ] = "paper",
+    palette: Palette = "paper",
     force: Force = False,
     scheduler: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rwcore.corpora.spec import FILE, HANDMADE, HUB, CorpusSpec
-from rwcore.errors import CorpusError
+from rwcore.errors import CorpusError, OptionError
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -64,6 +64,29 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
         )
     yield first
     yield from found
+
+
+def document(spec: CorpusSpec, number: int) -> Document:
+    """One document of a corpus, by its number as `documents` counts them, from 0.
+
+    Raises:
+        OptionError: The corpus has no such document.
+        CorpusError: As of `documents`.
+    """
+    if spec.source == HUB:
+        from rwcore.corpora.hub import hub_documents
+
+        found = hub_documents(spec, start=number)
+    else:
+        found = islice(documents(spec), number, None)
+    one = next(found, None)
+    if one is None:
+        raise OptionError(
+            f"the corpus {spec.id!r} has no document {number}",
+            where="the number of the document",
+            remedy="documents are counted from 0; give a smaller number",
+        )
+    return one
 
 
 def source_identity(spec: CorpusSpec) -> str:

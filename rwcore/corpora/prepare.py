@@ -10,7 +10,7 @@ from rwcore.corpora.encoder import TextEncoder
 from rwcore.corpora.spec import CorpusSpec
 from rwcore.corpora.tokenise import row_policy, tokenise
 from rwcore.corpora.tokens import FORMAT, TokenCorpus
-from rwcore.store import ArtefactKey, Store
+from rwcore.store import MANIFEST, ArtefactKey, Store
 
 
 def prepare(spec: CorpusSpec, encoder: TextEncoder, store: Store | None = None) -> TokenCorpus:
@@ -28,7 +28,27 @@ def prepare(spec: CorpusSpec, encoder: TextEncoder, store: Store | None = None) 
         CorpusError: The source cannot be read or holds no text, or does not fit the model.
         StoreError: The store cannot be written.
     """
-    key = ArtefactKey.of(
+
+    def compute(folder: Path) -> dict[str, object]:
+        corpus = tokenise(spec, encoder)
+        corpus.save(folder)
+        return {"content_hash": corpus.content_hash, "rows": len(corpus), "tokens": corpus.n_tokens}
+
+    return TokenCorpus.load((store or Store()).get_or_compute(_key(spec, encoder), compute))
+
+
+def prepared(spec: CorpusSpec, encoder: TextEncoder, store: Store | None = None) -> TokenCorpus | None:
+    """The rows that `prepare` would give, if they were made before.
+
+    Raises:
+        CorpusError: The source is not there, or does not fit the model.
+    """
+    folder = (store or Store()).path(_key(spec, encoder))
+    return TokenCorpus.load(folder) if (folder / MANIFEST).exists() else None
+
+
+def _key(spec: CorpusSpec, encoder: TextEncoder) -> ArtefactKey:
+    return ArtefactKey.of(
         "corpus",
         FORMAT,
         recipe=spec.recipe(),
@@ -37,10 +57,3 @@ def prepare(spec: CorpusSpec, encoder: TextEncoder, store: Store | None = None) 
         policy=dataclasses.asdict(row_policy(spec, encoder)),
         vocab=encoder.vocab,
     )
-
-    def compute(folder: Path) -> dict[str, object]:
-        corpus = tokenise(spec, encoder)
-        corpus.save(folder)
-        return {"content_hash": corpus.content_hash, "rows": len(corpus), "tokens": corpus.n_tokens}
-
-    return TokenCorpus.load((store or Store()).get_or_compute(key, compute))

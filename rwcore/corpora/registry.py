@@ -15,8 +15,21 @@ from rwcore.corpora.spec import FILE, HUB, LONGEST_ROW, CorpusSpec
 from rwcore.errors import CorpusError, OptionError
 
 CORPORA_TOML = Path(__file__).with_name("corpora.toml")
+TOKENS = "tokens.safetensors"
+"""The file of a corpus that is tokenised."""
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+class _Published(BaseModel):
+    """The key ``published`` of a ``[[corpus]]``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rows: Annotated[list[Positive], Field(min_length=1)]
+    tokens: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    mean_length: Annotated[float, Field(gt=0)]
+    longest: Positive
 
 
 class _Entry(BaseModel):
@@ -39,12 +52,13 @@ class _Entry(BaseModel):
     layout: Literal["ragged", "packed"]
     separator: Literal["none", "eot"] = "none"
     tokenizer: str | None = None
+    published: _Published | None = None
     aliases: list[str] = []
     about: Annotated[str, Field(min_length=1)]
 
     def spec(self) -> CorpusSpec:
         """The entry as a corpus spec."""
-        return CorpusSpec(**self.model_dump(exclude={"aliases", "about"}))
+        return CorpusSpec(**self.model_dump(exclude={"aliases", "about", "published"}))
 
 
 class _File(BaseModel):
@@ -56,6 +70,23 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True)
+class Published:
+    """What a paper says of the rows of a corpus, as made with its own tokenizer.
+
+    Attributes:
+        rows: Numbers of rows that were published; any of them.
+        tokens: Least and most tokens.
+        mean_length: Tokens per row, to one decimal.
+        longest: Tokens of the longest row.
+    """
+
+    rows: tuple[int, ...]
+    tokens: tuple[int, int]
+    mean_length: float
+    longest: int
+
+
+@dataclass(frozen=True)
 class CorpusRegistry:
     """The corpora of a ``corpora.toml``.
 
@@ -63,11 +94,13 @@ class CorpusRegistry:
         corpora: Registry id → spec, in the order of the file.
         names: Everything a corpus answers to, in lower case → its id.
         about: Registry id → one line for people.
+        published: Registry id → what a paper says of its rows, where it does.
     """
 
     corpora: dict[str, CorpusSpec]
     names: dict[str, str]
     about: dict[str, str]
+    published: dict[str, Published]
 
 
 def read_registry(path: Path = CORPORA_TOML) -> CorpusRegistry:
@@ -102,7 +135,14 @@ def read_registry(path: Path = CORPORA_TOML) -> CorpusRegistry:
                 )
             names[name] = entry.id
         corpora[entry.id] = _spec(entry, path)
-    return CorpusRegistry(corpora, names, {entry.id: entry.about for entry in entries})
+    about = {entry.id: entry.about for entry in entries}
+    said = {entry.id: _published(entry.published) for entry in entries if entry.published is not None}
+    return CorpusRegistry(corpora, names, about, said)
+
+
+def _published(entry: _Published) -> Published:
+    low, high = entry.tokens
+    return Published(tuple(entry.rows), (low, high), entry.mean_length, entry.longest)
 
 
 def _spec(entry: _Entry, path: Path) -> CorpusSpec:
@@ -146,6 +186,11 @@ def about(corpus: str) -> str:
     return _registry().about[corpus]
 
 
+def published(corpus: str) -> Published | None:
+    """What a paper says of the rows of a registered corpus; None if none does."""
+    return _registry().published.get(corpus)
+
+
 def find(text: str) -> CorpusSpec:
     """The corpus a user means. Nothing is downloaded or read.
 
@@ -154,13 +199,20 @@ def find(text: str) -> CorpusSpec:
     at most `rwcore.corpora.spec.LONGEST_ROW` tokens, longer documents in several rows.
 
     Raises:
-        CorpusError: It is none of these; the message suggests similar names.
+        CorpusError: It is none of these, and the message suggests similar names; or it is a folder of
+            tokens, as ``rwcore corpus make`` writes it.
     """
     text = text.strip()
     known = _registry().names.get(text.lower())
     if known is not None:
         return _registry().corpora[known]
     path = Path(text).expanduser()
+    if text and (path / TOKENS).is_file():
+        raise CorpusError(
+            f"{text!r} holds rows of tokens that were made of a corpus, no texts",
+            where=str(path.absolute()),
+            remedy="name the corpus that corpus.json names; its rows are taken from the cache",
+        )
     if text and path.exists():
         name = text.rstrip("/") or text
         location = str(path.resolve())

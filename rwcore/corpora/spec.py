@@ -97,6 +97,20 @@ class CorpusSpec:
         """The id as a file name."""
         return paths.slug(self.id)
 
+    def describe(self) -> str:
+        """The recipe in words, for people."""
+        taken = "all documents" if self.documents is None else f"{self.documents:,} documents"
+        order = "" if self.shuffle_seed is None else f" shuffled with seed {self.shuffle_seed}"
+        longest = "the model's context" if self.max_length is None else f"{self.max_length:,} tokens"
+        if self.layout == "packed":
+            rows = f"in full rows of {longest}"
+            rows += ", an end-of-text token after each" if self.separator == "eot" else ""
+        else:
+            rows = f"in rows of at most {longest}" if self.overflow else f"one a row, cut at {longest}"
+        start = {"model": ", BOS first", "eot": ", end-of-text token first", "none": ", no BOS"}[self.bos]
+        end = "" if self.tokens is None else f", until {self.tokens:,} tokens"
+        return f"{taken}{order}, {rows}{start}{end}"
+
     def recipe(self) -> dict[str, str | int | bool | None]:
         """Everything that decides the rows, as JSON types; part of every artefact's key."""
         return dataclasses.asdict(self)

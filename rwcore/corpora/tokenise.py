@@ -12,7 +12,7 @@ from rwcore.corpora.encoder import TextEncoder
 from rwcore.corpora.spec import CorpusSpec
 from rwcore.corpora.tokens import RowPolicy, TokenCorpus
 from rwcore.errors import CorpusError
-from rwcore.runtime import progress
+from rwcore.runtime import counting
 
 # Characters tokenised in one call: enough for the tokenizer's threads, little beyond the last row needed. The
 # tokenizer keeps some hundred bytes per token while it works, so long documents must not come by the dozen.
@@ -41,16 +41,17 @@ def tokenise(spec: CorpusSpec, encoder: TextEncoder, texts: Iterable[Document] |
     Source: neuroscope 2; ablations and frequencies 0.1; sparse probing 3 (concatenating tokeniser).
     """
     policy = row_policy(spec, encoder)
-    ids = _encoded(documents(spec) if texts is None else texts, encoder)
-    rows = _packed(ids, policy) if policy.layout == "packed" else _ragged(ids, policy)
     tokens = array("i")
     offsets, numbers = array("q", [0]), array("q")
-    for number, row in progress(rows, desc=f"tokenising {spec.id}", unit=" rows"):
-        tokens.extend(row)
-        offsets.append(len(tokens))
-        numbers.append(number)
-        if spec.tokens is not None and len(tokens) >= spec.tokens:
-            break
+    # 0: nobody knows how many there are.
+    with counting(desc=f"tokenising {spec.id}", total=spec.tokens or 0, unit=" tokens") as count:
+        for number, row in rows_of(spec, encoder, texts):
+            tokens.extend(row)
+            offsets.append(len(tokens))
+            numbers.append(number)
+            count(len(row))
+            if spec.tokens is not None and len(tokens) >= spec.tokens:
+                break
     if len(tokens) == len(numbers) * (policy.bos is not None):
         short = f"not enough for one row of {policy.max_length} tokens" if policy.layout == "packed" else "no"
         raise CorpusError(
@@ -67,6 +68,27 @@ def tokenise(spec: CorpusSpec, encoder: TextEncoder, texts: Iterable[Document] |
         tokenizer_hash=encoder.hash,
         model=encoder.model,
     )
+
+
+def rows_of(
+    spec: CorpusSpec, encoder: TextEncoder, texts: Iterable[Document] | None = None
+) -> Iterator[tuple[int, list[int]]]:
+    """The rows of a corpus one by one, without an end at ``spec.tokens``.
+
+    Args:
+        spec: The recipe.
+        encoder: The tokenizer and the limits of the model.
+        texts: The documents; by default those of the spec.
+
+    Yields:
+        The number of the document that the row begins in, and the ids of the row.
+
+    Raises:
+        CorpusError: As of `tokenise`.
+    """
+    policy = row_policy(spec, encoder)
+    ids = _encoded(documents(spec) if texts is None else texts, encoder)
+    yield from _packed(ids, policy) if policy.layout == "packed" else _ragged(ids, policy)
 
 
 def row_policy(spec: CorpusSpec, encoder: TextEncoder) -> RowPolicy:
@@ -88,7 +110,7 @@ def row_policy(spec: CorpusSpec, encoder: TextEncoder) -> RowPolicy:
             f"rows of {spec.id!r} have up to {longest} tokens, and {encoder.model} has {encoder.context} "
             "positions",
             where=f"{spec.id}: max_length",
-            remedy=f"use at most {encoder.context} tokens per row",
+            remedy=f"use at most {encoder.context} tokens per row: --max-length {encoder.context}",
         )
     separator = encoder.bos("eot") if spec.separator == "eot" else None
     return RowPolicy(encoder.bos(spec.bos), separator, longest, spec.overflow, spec.layout)

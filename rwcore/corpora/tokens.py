@@ -15,13 +15,13 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from rwcore.corpora.encoder import TextEncoder
+from rwcore.corpora.registry import TOKENS
 from rwcore.corpora.spec import CorpusSpec
 from rwcore.errors import CorpusError, RwcoreError, StoreError
 from rwcore.store import read_arrays, read_json, write_arrays, write_json
 
 FORMAT = "token-corpus/1"  # raise when rows or hash would be others for the same text
 
-_ARRAYS = "tokens.safetensors"
 _FACTS = "corpus.json"
 _ROUND_TRIP = {"tokens": torch.int32, "offsets": torch.int64, "document": torch.int64}
 
@@ -142,7 +142,7 @@ class TokenCorpus:
             StoreError: The folder cannot be written, or the disk is full.
         """
         arrays = {"tokens": self.tokens, "offsets": self.offsets, "document": self.document}
-        write_arrays(folder / _ARRAYS, arrays)
+        write_arrays(folder / TOKENS, arrays)
         facts = {
             "format": FORMAT,
             "spec": self.spec.recipe(),
@@ -163,7 +163,7 @@ class TokenCorpus:
             StoreError: Files are missing or damaged, or do not belong together.
         """
         facts = read_json(folder / _FACTS)
-        arrays = read_arrays(folder / _ARRAYS)
+        arrays = read_arrays(folder / TOKENS)
         try:
             if facts["format"] != FORMAT:
                 raise ValueError(f"its format is {facts['format']!r}, not {FORMAT!r}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import linregress
@@ -86,13 +86,14 @@ def panels_figure(
     xlim: Limits | None = None,
     ylim: Limits | None = None,
     correlation: bool = False,
+    log_counts: bool = True,
     bins: int = BINS,
     title: str | None = None,
     palette_name: PaletteName = "paper",
     look: Look = "paper",
     width: float = WIDTH,
 ) -> Figure:
-    """Neurons per cell of bins × bins cells, colours logarithmic and the same in all panels.
+    """Neurons per cell of bins × bins cells, colours the same in all panels.
 
     Points that are not finite, not positive on a logarithmic axis, or outside the limits are left out, and
     a note below says how many.
@@ -108,6 +109,7 @@ def panels_figure(
         xlim: Ends of the axis; if None those of the values of all panels (at least 1e-6 on a log axis).
         ylim: Likewise.
         correlation: Draw the regression line of each panel with r and p; linear axes only.
+        log_counts: Whether colours go with the logarithm of the counts, from 1; otherwise from 0.
         bins: Cells in each direction.
         title: Usually the model's name.
         palette_name: ``paper`` or ``accessible``.
@@ -130,7 +132,8 @@ def panels_figure(
     usable = _usable(x, log_x) & _usable(y, log_y)
     xlim, ylim = _limits(x[usable], log_x, xlim), _limits(y[usable], log_y, ylim)
     counts, shown = _counts(x, y, usable, (log_x, log_y), (xlim, ylim), bins)
-    colours, norm = density_colours(palette_name), LogNorm(1, max(2, int(counts.max(initial=0))))
+    most = max(2, int(counts.max(initial=0)))
+    colours, norm = density_colours(palette_name), LogNorm(1, most) if log_counts else Normalize(0, most)
     with style(look):
         left_out = x.size - shown
         margins = Margins(
@@ -142,7 +145,9 @@ def panels_figure(
             scale_axis(axes, "y", ylim, log=log_y)
             draw_cells(axes, np.ma.masked_equal(counts[number], 0), colours, norm)
             if correlation:
-                _draw_regression(axes, regression(x[number], y[number]), xlim, palette_name)
+                found = regression(x[number], y[number])
+                right = _right_is_free(counts[number], found, xlim, ylim)
+                _draw_regression(axes, found, xlim, palette_name, right=right)
         if titles is not None:
             title_panels(grid, titles)
         grid.label(xlabel, ylabel, title)
@@ -199,7 +204,23 @@ def _counts(
     return counts, int(counts.sum())
 
 
-def _draw_regression(axes: Axes, found: Regression, xlim: Limits, palette_name: PaletteName) -> None:
+def _right_is_free(counts: NDArray[np.int64], found: Regression, xlim: Limits, ylim: Limits) -> bool:
+    """Whether fewer cells of the upper right corner than of the upper left one hold neurons or the line."""
+    bins = len(counts)
+    with np.errstate(invalid="ignore"):
+        line = found.intercept + found.slope * np.linspace(*xlim, bins)
+        depth = (ylim[1] - line) / (ylim[1] - ylim[0])
+        crossed = (depth >= 0) & (depth < 0.25)
+    # A line through the text disturbs more than dots.
+    taken = (counts[-(bins // 4) :] > 0).sum(axis=0) + 3 * crossed
+    side = max(1, 2 * bins // 5)
+    left, right = int(taken[:side].sum()), int(taken[-side:].sum())
+    return right < left if right != left else found.r < 0
+
+
+def _draw_regression(
+    axes: Axes, found: Regression, xlim: Limits, palette_name: PaletteName, *, right: bool
+) -> None:
     if math.isfinite(found.slope):
         ends = np.array(xlim)
         axes.plot(
@@ -211,7 +232,6 @@ def _draw_regression(axes: Axes, found: Regression, xlim: Limits, palette_name: 
             gid="regression",
             color=marker_colour(palette_name),
         )
-    right = found.r < 0  # where a falling cloud leaves room
     axes.text(
         0.96 if right else 0.04,
         0.96,

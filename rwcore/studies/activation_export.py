@@ -3,87 +3,63 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 
 from rwcore.activations.artefact import DEFINITION
-from rwcore.activations.quadrants import QUADRANTS, QUANTITIES
+from rwcore.activations.quadrants import QUANTITIES
 from rwcore.provenance import Stopwatch, collect
-from rwcore.store import MANIFEST, write_json, write_table
+from rwcore.store import MANIFEST, write_json
 from rwcore.studies.activation_pass import run_shard
-from rwcore.studies.activations import PASS, SIGNS, SUMMARY, ActivationStudy
-from rwcore.studies.folder import check_target, files_of, filling, write_csv
+from rwcore.studies.activations import PASS, SIGNS, ActivationStudy
+from rwcore.studies.folder import check_target, files_of, filling
+from rwcore.studies.frequency_export import COLUMNS, FrequencyExport, neuron_table, write_frequencies
+from rwcore.studies.frequency_figures import Plots, check_plots
 
 if TYPE_CHECKING:
-    pass
+    from rwcore.plots.counts import PaletteName
 
 SCHEMA = "rwcore-activations/1"
 SHARD_SCHEMA = "rwcore-activations-shard/1"
-COLUMNS = {
-    "class_frequency.csv": ("class", "n", "true", "baseline", "low", "high"),
-    "frequency_correlations.csv": ("quadrant", "cosine", "layer", "r", "p", "n"),
-}
-COLUMNS |= {f"class_frequency_{name}.csv": COLUMNS["class_frequency.csv"] for name in QUADRANTS}
 
 
-@dataclass(frozen=True)
-class ActivationsExport:
-    """What was written, and the numbers to see first.
-
-    Attributes:
-        folder: Where the files are.
-        manifest: Content of ``manifest.json``.
-        classes: Frequencies of gate > 0 by class.
-        correlations: Correlations of frequencies and cosines.
-    """
-
-    folder: Path
-    manifest: dict[str, Any]
-    classes: pd.DataFrame
-    correlations: pd.DataFrame
-
-
-def neuron_table(study: ActivationStudy) -> pd.DataFrame:
-    """One row per neuron, gate signs folded.
+def moments_table(study: ActivationStudy) -> pd.DataFrame:
+    """`neuron_table` with the moments over all tokens.
 
     Returns:
-        ``layer``, ``neuron``, ``class`` (as its name), ``gate_frequency`` (gate > 0), then per quadrant
-        ``<quadrant>_frequency`` and ``<quadrant>_<quantity>_mean``, then per quantity ``<quantity>_mean``
-        and ``<quantity>_variance`` over all tokens. Float64; a mean over no tokens is NaN.
+        Its columns, and per quantity ``<quantity>_mean`` and ``<quantity>_variance``.
     """
-    summary, layers = study.summary, study.activations.layers
-    n_layers, n_neurons = summary.gate_frequency.shape
-    columns: dict[str, Any] = {
-        "layer": torch.arange(n_layers).repeat_interleave(n_neurons).numpy(),
-        "neuron": torch.arange(n_neurons).repeat(n_layers).numpy(),
-        "class": study.class_names(),
-        "gate_frequency": summary.gate_frequency.flatten().numpy(),
-    }
-    for place, case in enumerate(QUADRANTS):
-        columns[f"{case}_frequency"] = summary.frequencies[:, place].flatten().numpy()
-        for number, quantity in enumerate(QUANTITIES):
-            columns[f"{case}_{quantity}_mean"] = summary.means[:, place, number].flatten().numpy()
+    layers = study.activations.layers
     means = torch.stack([layer.overall_means() for layer in layers])
     variances = torch.stack([layer.variances() for layer in layers])
-    for number, quantity in enumerate(QUANTITIES):
-        columns[f"{quantity}_mean"] = means[:, number].flatten().numpy()
-        columns[f"{quantity}_variance"] = variances[:, number].flatten().numpy()
-    return pd.DataFrame(columns)
+    columns = {
+        f"{quantity}_{moment}": values[:, number].flatten().numpy()
+        for number, quantity in enumerate(QUANTITIES)
+        for moment, values in (("mean", means), ("variance", variances))
+    }
+    return neuron_table(study).assign(**columns)
 
 
 def export_activations(
-    study: ActivationStudy, out: Path, *, plots: bool = True, force: bool = False, command: str = ""
-) -> ActivationsExport:
+    study: ActivationStudy,
+    out: Path,
+    *,
+    plots: Plots = "default",
+    palette: PaletteName = "paper",
+    force: bool = False,
+    command: str = "",
+) -> FrequencyExport:
     """Write the activation study of a model into a folder, whole or not at all.
 
     Args:
         study: The study; computed first if the store does not have it.
         out: See `rwcore.studies.folder.check_target`.
-        plots: Also the figures.
+        plots: Which figures; see `rwcore.studies.frequency_figures.draw`.
+        palette: ``paper``, the papers' colours, or ``accessible``.
         force: Write into a folder that holds other files.
         command: The command line, for the manifest.
 
@@ -91,21 +67,18 @@ def export_activations(
         StoreError: The folder is refused, the disk is full, or see `ActivationStudy.folder`.
         NotGatedError: The MLPs of the model have no gate.
         ModelError: An activation is not finite.
+        OptionError: There are no such figures or colours.
     """
     stopwatch = Stopwatch()
     folder = check_target(out, force=force)
-    frequencies = {name: study.class_frequency(name) for name in (SUMMARY, *QUADRANTS)}
-    correlations = study.correlations()
+    check_plots(plots, palette)
+    neurons = moments_table(study)
     model, corpus = study.weights.local, study.corpus
     with filling(folder) as new:
         for source in (*sorted((study.folder / PASS).iterdir()), study.folder / SIGNS):
             shutil.copy(source, new / source.name)
         corpus.save(new)
-        write_table(new / "neurons.parquet", neuron_table(study))
-        for name, frame in frequencies.items():
-            stem = "class_frequency" if name == SUMMARY else f"class_frequency_{name}"
-            write_csv(new / f"{stem}.csv", frame, COLUMNS["class_frequency.csv"])
-        write_csv(new / "frequency_correlations.csv", correlations, COLUMNS["frequency_correlations.csv"])
+        write_frequencies(new, study, neurons, plots, palette)
         manifest = {
             "schema": SCHEMA,
             "complete": True,
@@ -119,13 +92,13 @@ def export_activations(
             },
             "tokens": study.unfolded.tokens,
             "rows": study.unfolded.rows,
-            "options": asdict(study.options),
+            "options": {**asdict(study.options), "plots": plots, "palette": palette},
             "definitions": {"activations": DEFINITION},
             "files": files_of(new, COLUMNS),
             "provenance": {"pass": study.provenance, "export": collect(stopwatch)},
         }
         write_json(new / MANIFEST, manifest)
-    return ActivationsExport(folder, manifest, frequencies[SUMMARY], correlations)
+    return FrequencyExport(folder, manifest, study.class_frequency(), study.correlations())
 
 
 def export_shard(study: ActivationStudy, index: int, out: Path, *, force: bool = False) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -32,9 +32,6 @@ from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure, counting
 from rwcore.store import writing
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ def group_tokens(corpus: TokenCorpus, rows: Sequence[int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1)
-def bridge(local: LocalModel, device: str, dtype: str) -> TransformerBridge:
+def bridge(local: LocalModel, device: str, dtype: str) -> Any:
     """The model, kept for the next shard in this process or on a worker."""
     return load_bridge(local, device, dtype=getattr(torch, dtype))
 

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
-import pandas as pd
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 
 from rwcore.activations.artefact import DEFINITION, Activations, load, save
 from rwcore.activations.fold import fold_statistics
-from rwcore.activations.frequencies import class_frequencies, frequency_correlations
 from rwcore.activations.groups import GROUPS
-from rwcore.activations.intervals import Estimate, frequencies_without, jackknife
+from rwcore.activations.intervals import frequencies_without
 from rwcore.activations.merge import check_same_pass, merge
-from rwcore.activations.quadrants import QUADRANTS, QUANTITIES
 from rwcore.activations.summary import Summary, summary_of
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import NotGatedError, OptionError
+from rwcore.errors import OptionError
 from rwcore.models.device import pick_device
 from rwcore.provenance import collect
-from rwcore.stats.classes import RW_CLASSES, UNDEFINED, class_codes
 from rwcore.store import MANIFEST, ArtefactKey, read_arrays, read_json, write_arrays, writing
 from rwcore.studies.activation_pass import ShardTask, bridge, run_shard
+from rwcore.studies.frequencies import FrequencyStudy, gate_signs, require_gate
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import gate_sign
-from rwcore.weights.layer import MlpLayer
-from rwcore.weights.mlp import mlp_weights
-from rwcore.weights.shape import read_shape
-
-SUMMARY = "summary"
-"""Name of the frequency of gate > 0 beside those of the quadrants, as in the published files."""
 
 PASS = "pass"
 SIGNS = "gate_signs.safetensors"
@@ -73,33 +63,37 @@ class PassOptions:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        least = {"k": 0, "token_budget": 1, "shards": 1, "threads": 1, "checkpoint_every": 1}
-        for name, number in least.items():
+        for name, option, least in (
+            ("k", "--top", 0),
+            ("token_budget", "--batch-tokens", 1),
+            ("shards", "--shards", 1),
+            ("threads", "threads", 1),
+            ("checkpoint_every", "--checkpoint-every", 1),
+        ):
             value = getattr(self, name)
-            if value is not None and value < number:
+            if value is not None and value < least:
                 raise OptionError(
-                    f"{value} is less than {number}", where=name, remedy=f"give {number} or more"
+                    f"{value} is less than {least}", where=option, remedy=f"give {least} or more"
                 )
         if self.dtype not in DTYPES:
             raise OptionError(
-                f"unknown type {self.dtype!r}", where="dtype", remedy=f"use {', '.join(DTYPES)}"
+                f"unknown type {self.dtype!r}", where="--dtype", remedy=f"use {', '.join(DTYPES)}"
             )
 
 
 @dataclass(frozen=True)
-class ActivationStudy:
+class ActivationStudy(FrequencyStudy):
     """Quadrant frequencies, means and extremes of every neuron of one model on one corpus.
 
     The pass itself runs on weights whose gate signs are not folded; what is given out is folded, as all
     published numbers are, unless the name says otherwise.
 
     Attributes:
-        weights: The weight study of the model.
+        weights: The weight study of the model; its store and engine serve here too.
         corpus: The rows.
         options: How the pass is run.
     """
 
-    weights: WeightStudy
     corpus: TokenCorpus
     options: PassOptions = PassOptions()
 
@@ -134,6 +128,15 @@ class ActivationStudy:
         """Frequencies, means and extremes of all layers, gate signs folded."""
         return summary_of(self.activations)
 
+    def without_groups(self) -> Iterator[Float[Tensor, "layer quadrant neuron"]]:
+        """Frequencies of the quadrants without each group of documents in turn, gate signs folded."""
+        layers = self.activations.layers
+        return frequencies_without(
+            torch.stack([layer.counts for layer in layers]),
+            torch.stack([layer.group_counts for layer in layers]),
+            self.activations.group_tokens,
+        )
+
     @property
     def provenance(self) -> dict[str, object]:
         """What produced the statistics."""
@@ -145,13 +148,8 @@ class ActivationStudy:
         Raises:
             NotGatedError: The MLPs of the model have no gate.
         """
+        require_gate(self.weights)
         local = self.weights.local
-        if not read_shape(local).gated_mlp:
-            raise NotGatedError(
-                "activation quadrants are asked of a model whose MLPs have no gate",
-                where=local.spec.id,
-                remedy="use a gated model (Llama, OLMo, Gemma, Qwen, Mistral, …)",
-            )
         work, options = self.weights.store.work(self._key), self.options
         rows = work / "corpus"
         with writing(rows):
@@ -242,101 +240,6 @@ class ActivationStudy:
         """The same as texts, and the software: a pass begun with other versions does not go on."""
         versions = {name: metadata.version(name) for name in ("torch", "transformers", "transformer-lens")}
         return {**dict(self._key.fields), **versions}
-
-    # --- what claims and figures reduce --------------------------------------------------------------------
-
-    def frequencies(self) -> dict[str, Float[Tensor, "layer neuron"]]:
-        """Share of the tokens, by name: ``summary`` (gate > 0, in ≠ 0) and the quadrants; float64."""
-        return named_frequencies(self.summary.frequencies)
-
-    def mean_norms(self) -> dict[str, Float[Tensor, "layer neuron"]]:
-        """How much a neuron writes when it is in a quadrant: ``|mean(post)| · ‖out‖``, by name; float64.
-
-        ``summary`` is ``Σ_q f_q · |mean_q(post)| · ‖out‖``, the mean of |post| · ‖out‖ over all tokens,
-        since post has one sign within a quadrant. A quadrant that never occurs counts as 0.
-
-        Source: ablations and frequencies specification, section 5.2.
-        """
-        norm = self.weights.statistics.norm_out.double()
-        size = self.summary.means[:, :, QUANTITIES.index("post")].abs().nan_to_num(nan=0.0) * norm[:, None]
-        overall = (self.summary.frequencies * size).sum(dim=1)
-        return {SUMMARY: overall, **{name: size[:, place] for place, name in enumerate(QUADRANTS)}}
-
-    @cached_property
-    def class_codes(self) -> Int8[Tensor, "layer neuron"]:
-        """Read-write class of every neuron."""
-        return class_codes(self.weights.cosines)
-
-    def class_names(self) -> list[str]:
-        """Name of the class of every neuron, layer by layer."""
-        names = [*(one.name for one in RW_CLASSES), UNDEFINED]
-        return [names[code] for code in self.class_codes.flatten().tolist()]
-
-    def class_frequency(self, name: str = SUMMARY) -> pd.DataFrame:
-        """How often the neurons of each class fire, against random neurons of the same layers.
-
-        Args:
-            name: ``summary`` (gate > 0) or a quadrant.
-
-        Returns:
-            ``class`` (canonical order), ``n`` (neurons), ``true`` and ``baseline`` (mean frequencies; see
-            `rwcore.activations.frequencies.class_frequencies`), ``low`` and ``high`` (95 % interval of
-            ``true`` over documents). NaN for a class without neurons.
-        """
-        codes = self.class_codes
-        frame = class_frequencies(self.frequencies()[name], codes, RW_CLASSES)
-        members = [codes == code for code in range(len(RW_CLASSES))]
-
-        def means(frequencies: Mapping[str, Tensor]) -> dict[str, float]:
-            found = frequencies[name]
-            return {
-                one.name: float(found[inside].mean()) for one, inside in zip(RW_CLASSES, members, strict=True)
-            }
-
-        intervals = self.intervals(means)
-        return frame.assign(
-            low=[intervals[one].low for one in frame["class"]],
-            high=[intervals[one].high for one in frame["class"]],
-        )
-
-    def intervals(
-        self, reduce: Callable[[Mapping[str, Float[Tensor, "layer neuron"]]], Mapping[str, float]]
-    ) -> dict[str, Estimate]:
-        """Numbers with 95 % intervals over documents; see `rwcore.activations.intervals`.
-
-        Args:
-            reduce: Computes the numbers, by name, from frequencies as `frequencies` returns them.
-        """
-        layers = self.activations.layers
-        without = frequencies_without(
-            torch.stack([layer.counts for layer in layers]),
-            torch.stack([layer.group_counts for layer in layers]),
-            self.activations.group_tokens,
-        )
-        return jackknife(reduce, self.frequencies(), map(named_frequencies, without))
-
-    def correlations(self) -> pd.DataFrame:
-        """See `rwcore.activations.frequencies.frequency_correlations`."""
-        return frequency_correlations(self.frequencies(), self.weights.cosines)
-
-
-def named_frequencies(
-    frequencies: Float[Tensor, "layer quadrant neuron"],
-) -> dict[str, Float[Tensor, "layer neuron"]]:
-    """The frequency of gate > 0 as published (the sum of its two quadrants), and that of each quadrant."""
-    each = {name: frequencies[:, place] for place, name in enumerate(QUADRANTS)}
-    return {SUMMARY: each["gate+_in+"] + each["gate+_in-"], **each}
-
-
-def gate_signs(weights: WeightStudy) -> Int8[Tensor, "layer neuron"]:
-    """The sign of cos(gate, in) of every neuron, +1 for 0, which folding makes positive."""
-    layers = mlp_weights(weights.local, processing=weights.processing, fold_sign=False)
-    return torch.stack([_signs(layers[number]) for number in range(len(layers))])
-
-
-def _signs(layer: MlpLayer) -> Int8[Tensor, " neuron"]:
-    assert layer.gate is not None  # the pass has refused models without a gate
-    return gate_sign(layer.gate, layer.in_).to(torch.int8)
 
 
 def activation_study(

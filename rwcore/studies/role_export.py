@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_arrays, write_json, write_text
@@ -16,7 +15,7 @@ from rwcore.studies.role_artefacts import ATTENTION_DEFINITION, ENTROPY_DEFINITI
 from rwcore.studies.roles import COLUMNS as ROLE_COLUMNS
 from rwcore.studies.roles import DEFINITION as ROLES_DEFINITION
 from rwcore.studies.roles import RoleStudy
-from rwcore.studies.tables import latex_escape, latex_label
+from rwcore.studies.tables import latex_escape, latex_label, text_latex, text_markdown
 from rwcore.studies.weights import DEFINITION
 
 SCHEMA = "rwcore-roles/1"
@@ -127,22 +126,10 @@ def contingency_table(table: pd.DataFrame) -> pd.DataFrame:
 
 def contingency_latex(table: pd.DataFrame, model: str) -> str:
     """The table as LaTeX: ``table*``, no rules, caption and label."""
-    # The name of the rows stands in the line of the headers, not in one of its own.
-    wide = contingency_table(table).rename_axis(index=None, columns="Class")
-    return wide.rename(index=latex_escape, columns=latex_escape).style.to_latex(
-        environment="table*",
-        column_format="l" + "r" * wide.shape[1],
-        caption=CAPTION.format(model=latex_escape(model)),
-        label=latex_label(model) + "_roles",
-    )
+    caption = CAPTION.format(model=latex_escape(model))
+    return text_latex(contingency_table(table), caption, latex_label(model) + "_roles")
 
 
 def contingency_markdown(table: pd.DataFrame, model: str) -> str:
     """The table as Markdown, with the caption as its first line."""
-    wide = contingency_table(table)
-    rows = [[name, *row] for name, row in zip(wide.index, wide.to_numpy(), strict=True)]
-    align = ("left", *["right"] * wide.shape[1])
-    body = tabulate(
-        rows, headers=["Class", *wide.columns], tablefmt="github", disable_numparse=True, colalign=align
-    )
-    return f"{CAPTION.format(model=f'`{model}`')}\n\n{body}\n"
+    return text_markdown(contingency_table(table), CAPTION.format(model=f"`{model}`"))

@@ -167,3 +167,27 @@ def _markdown(table: pd.DataFrame, caption: str, model: str) -> str:
     rows = [[name, *map(int, row)] for name, row in zip(table.index, table.to_numpy(), strict=True)]
     body = tabulate(rows, headers=["Layer", *table.columns], tablefmt="github", disable_numparse=[0])
     return f"{caption.format(model=f'`{model}`')}\n\n{body}\n"
+
+
+def text_latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    """A table of texts as LaTeX: ``table*``, no rules, the name of the rows in the line of the headers.
+
+    Args:
+        table: Cells that LaTeX prints as they are; names of rows and columns are escaped.
+        caption: In LaTeX.
+        label: See `latex_label`.
+    """
+    shown = table.rename_axis(index=None, columns=str(table.index.name))
+    text: str = shown.rename(index=latex_escape, columns=latex_escape).style.to_latex(
+        environment="table*", column_format="l" + "r" * table.shape[1], caption=caption, label=label
+    )
+    return text
+
+
+def text_markdown(table: pd.DataFrame, caption: str) -> str:
+    """A table of texts as Markdown, with the caption as its first line; names of rows at the left."""
+    rows = [[name, *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    headers = [table.index.name, *table.columns]
+    align = ("left", *["right"] * table.shape[1])
+    body = tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True, colalign=align)
+    return f"{caption}\n\n{body}\n"

@@ -64,9 +64,11 @@ def commands() -> dict[tuple[str, ...], Any]:
 
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
-    studies = {"weights", "roles", "neurons", "explorer"}
-    assert tops == studies | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
-    assert {words for words in commands() if len(words) == 2} == {("report", "merge"), ("report", "show")}
+    studies = {"weights", "activations", "frequencies", "roles", "neurons", "explorer"}
+    texts = {"corpora", "corpus"}
+    assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
+    pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
+    assert {words for words in commands() if len(words) == 2} == pairs
 
 
 @pytest.mark.parametrize("words", [(), *commands()], ids=" ".join)

@@ -1,10 +1,8 @@
-"""Documents of local files, of Python's help and of hub data sets; what is wrong with them is located."""
+"""Documents of local files and of Python's help; what is wrong with them is located."""
 
 from __future__ import annotations
 
 import json
-import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwcore.corpora.documents import LONGEST_LABEL, Document, documents, labels_of, order, source_identity
+from rwcore.corpora.documents import (
+    LONGEST_LABEL,
+    Document,
+    document,
+    documents,
+    labels_of,
+    order,
+    source_identity,
+)
 from rwcore.corpora.registry import find
 from rwcore.corpora.spec import CorpusSpec
-from rwcore.errors import CorpusError
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from rwcore.errors import CorpusError, OptionError
 
 
 def of(path: Path, **options: object) -> CorpusSpec:
@@ -152,6 +156,24 @@ def test_parquet_text_that_is_missing_or_not_utf8_is_located_by_row(tmp_path: Pa
     assert caught.value.where == f"{file}: row 2"
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.parquet"])
+def test_files_that_may_not_be_read_are_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"")
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / name))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    for read in (texts, source_identity):
+        with pytest.raises(CorpusError, match=r"cannot be read: .*Permission denied") as caught:
+            read(of(tmp_path / name))
+        assert caught.value.where == str(tmp_path / name)
+
+
 def test_nothing_to_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such file"):
         texts(of(tmp_path / "gone.txt"))
@@ -214,103 +236,31 @@ def test_our_own_texts_are_there() -> None:
     assert source_identity(find("handmade")) != source_identity(find("python-topics"))
 
 
-# --- data sets of the hub
+@pytest.mark.parametrize("seed", [None, 3])
+def test_one_document_is_found_by_its_number(tmp_path: Path, seed: int | None) -> None:
+    file = write_lines(tmp_path / "a.jsonl", [{"text": str(n)} for n in range(9)])
+    spec = of(file, shuffle_seed=seed, documents=6)
+    everything = list(documents(spec))
+    assert [document(spec, number) for number in range(6)] == everything
+    with pytest.raises(OptionError, match="no document 6"):
+        document(spec, 6)
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def refuse(*_args: object, **_kwargs: object) -> None:
-        raise AssertionError("the network was touched")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
-    return tmp_path / "hub"
-
-
-def hub_set(hub: Path, parts: list[list[dict[str, object]]], name: str = "org/texts") -> CorpusSpec:
-    """A data set in the hub's cache, in Parquet files linked to blobs."""
-    root = hub / f"datasets--{name.replace('/', '--')}"
-    data = root / "snapshots" / COMMIT / "data"
-    for folder in (data, root / "refs", root / "blobs"):
-        folder.mkdir(parents=True)
-    (root / "refs" / "main").write_text(COMMIT)
-    for number, rows in enumerate(parts):
-        pq.write_table(pa.Table.from_pylist(rows), root / "blobs" / str(number))
-        link = data / f"train-{number:05}-of-{len(parts):05}.parquet"
-        link.symlink_to(root / "blobs" / str(number))
-    return CorpusSpec("texts", "hub", name)
-
-
-def rows_of(first: int, last: int) -> list[dict[str, object]]:
-    return [
-        {"text": f"text {n}", "meta": {"set": "Pile"}, "lang": "de", "input_ids": [n]}
-        for n in range(first, last)
-    ]
-
-
-def test_a_hub_data_set_is_read_from_its_cache(hub: Path) -> None:
-    spec = hub_set(hub, [rows_of(0, 5), rows_of(5, 9)])
-    found = list(documents(spec))
-    assert [document.text for document in found] == [f"text {n}" for n in range(9)]
-    assert found[6] == Document("train:6", "text 6", {"meta.set": "Pile", "lang": "de"})
-    assert texts(replace(spec, documents=2)) == ["text 0", "text 1"]
-    assert len(texts(replace(spec, documents=99))) == 9
-    assert source_identity(spec) == f"commit:{COMMIT}"
-
-
-def test_a_hub_data_set_is_shuffled_as_the_papers_did(hub: Path) -> None:
-    spec = replace(hub_set(hub, [rows_of(0, 5), rows_of(5, 9)]), shuffle_seed=2512800, documents=4)
-    folder = hub / "datasets--org--texts" / "snapshots" / COMMIT
-    published = datasets.load_dataset(str(folder), split="train").shuffle(seed=2512800).select(range(4))
-    assert texts(spec) == list(published["text"])
-    assert [document.id for document in documents(spec)] == [f"train:{n}" for n in order(9, 2512800, 4)]
-
-
-def test_a_missing_data_set_names_the_command(hub: Path) -> None:
-    with pytest.raises(CorpusError, match="not on this machine") as caught:
-        texts(find("dolma-small"))
-    assert caught.value.remedy == "hf download emozilla/dolma-v1_7-3B --repo-type dataset"
-    with pytest.raises(CorpusError) as caught:
-        texts(replace(find("pile-10k"), revision="abc"))
-    assert caught.value.remedy == "hf download NeelNanda/pile-10k --repo-type dataset --revision abc"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"split": "test"}, "cannot be read: Unknown split"),
-        ({"text_field": "txt"}, "no field 'txt'"),
-        ({"text_field": "input_ids"}, "no text but"),
-        ({"location": "a/b/c"}, "not a name the hub allows"),
-    ],
-)
-def test_what_a_data_set_lacks_is_said(hub: Path, options: dict[str, str], message: str) -> None:
-    spec = replace(hub_set(hub, [rows_of(0, 3)]), **options)
-    with pytest.raises(CorpusError, match=message):
-        texts(spec)
-
-
-def test_another_revision_is_not_the_main_branch(hub: Path) -> None:
-    spec = hub_set(hub, [rows_of(0, 3)])
-    assert len(texts(replace(spec, revision=COMMIT))) == 3
-    with pytest.raises(CorpusError, match="not on this machine") as caught:
-        texts(replace(spec, revision="v2"))
-    assert caught.value.where == "the hub's cache: org/texts@v2"
-
-
-def test_a_missing_library_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = hub_set(hub, [rows_of(0, 3)])
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(CorpusError, match="library datasets") as caught:
-        texts(spec)
-    assert caught.value.remedy == "pip install datasets"
-
-
-def test_a_damaged_data_set_is_said(hub: Path) -> None:
-    spec = hub_set(hub, [rows_of(0, 3)])
-    (hub / "datasets--org--texts" / "blobs" / "0").write_bytes(b"PAR1")
-    with pytest.raises(CorpusError, match="cannot be read") as caught:
-        texts(spec)
-    assert "hf download org/texts" in str(caught.value.remedy)
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_local_files_are_shuffled_as_datasets_shuffles_them(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{"text": f"text {n}", "n": n} for n in range(1000)]
+    files = [tmp_path / "texts" / f"{part}.{kind}" for part in range(3)]
+    files[0].parent.mkdir()
+    for part, file in enumerate(files):
+        if kind == "jsonl":
+            write_lines(file, rows[part::3])
+        else:
+            pq.write_table(pa.Table.from_pylist(rows[part::3]), file)
+    builder = {"jsonl": "json", "parquet": "parquet"}[kind]
+    names = [str(file) for file in files]
+    opened = datasets.load_dataset(builder, data_files=names, split="train", cache_dir=str(tmp_path / "c"))
+    published = opened.shuffle(seed=2512800).select(range(80))["text"]
+    assert texts(of(tmp_path / "texts", shuffle_seed=2512800, documents=80)) == list(published)

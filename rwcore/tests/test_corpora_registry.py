@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rwcore.corpora.registry import CORPORA_TOML, about, find, read_registry, registry
+from rwcore.corpora.registry import CORPORA_TOML, about, find, published, read_registry, registry
 from rwcore.corpora.spec import LONGEST_ROW, CorpusSpec
 from rwcore.errors import CorpusError, OptionError
 from rwcore.models.registry import registry as models
@@ -35,6 +35,47 @@ def test_the_dolma_sample_is_the_papers_recipe():
         "separator": "none",
         "tokenizer": "allenai/OLMo-1B-hf",
     }
+
+
+def test_what_the_papers_say_of_their_rows():
+    # Ablations and frequencies 0.1; the bounds of neuroscope 2 follow from the recipe.
+    for name in ("dolma-small", "dolma-small-published"):
+        said, recipe = published(name), find(name)
+        assert said is not None
+        assert said.rows == (45_734, 45_736)
+        assert said.tokens == (recipe.tokens, recipe.tokens + recipe.max_length - 1)
+        assert said.mean_length == 437.3 == round(said.tokens[0] / said.rows[0], 1)
+        assert said.longest == recipe.max_length == 1024
+    assert published("handmade") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "dolma-small",
+            "80,000 documents shuffled with seed 2512800, one a row, cut at 1,024 tokens, BOS first, until "
+            "20,000,000 tokens",
+        ),
+        ("pile-10k", "all documents, in full rows of 512 tokens, BOS first"),
+        ("handmade", "all documents shuffled with seed 0, in rows of at most 1,024 tokens, BOS first"),
+    ],
+)
+def test_recipes_in_words(name: str, words: str):
+    assert find(name).describe() == words
+
+
+def test_every_part_of_a_recipe_is_in_its_words():
+    plain = CorpusSpec("x", "handmade")
+    others = [
+        CorpusSpec("x", "handmade", **options)
+        for options in (
+            {"documents": 3}, {"shuffle_seed": 3}, {"max_length": 3}, {"tokens": 3}, {"overflow": True},
+            {"bos": "eot"}, {"bos": "none"}, {"layout": "packed"}, {"layout": "packed", "separator": "eot"},
+        )
+    ]  # fmt: skip
+    assert len({spec.describe() for spec in [plain, *others]}) == 10
+    assert plain.describe() == "all documents, one a row, cut at the model's context, BOS first"
 
 
 def test_the_corpora_of_the_design_are_there():

@@ -17,13 +17,11 @@ from fixtures.tiny import build, local_model, save_tokenizer
 from rwcore.corpora import tokenise as module
 from rwcore.corpora.documents import Document
 from rwcore.corpora.encoder import TextEncoder, context_of, read_encoder
-from rwcore.corpora.prepare import prepare
 from rwcore.corpora.registry import find
 from rwcore.corpora.spec import CorpusSpec
 from rwcore.corpora.tokenise import tokenise
 from rwcore.corpora.tokens import TokenCorpus
 from rwcore.errors import CorpusError, StoreError
-from rwcore.store import Store
 from rwcore.tests.corpus_makers import END, byte_tokenizer, encoder, rows_corpus
 
 EOT = 256
@@ -201,7 +199,7 @@ def test_rows_longer_than_the_context_are_refused() -> None:
     small = encoder(context=7)
     with pytest.raises(CorpusError, match="up to 8 tokens, and tiny has 7 positions") as caught:
         tokenise(spec(), small, docs("a"))
-    assert caught.value.remedy == "use at most 7 tokens per row"
+    assert caught.value.remedy == "use at most 7 tokens per row: --max-length 7"
     corpus = tokenise(spec(max_length=None), small, docs("a" * 20))
     assert corpus.lengths.tolist() == [7]
     with pytest.raises(CorpusError, match="tiny does not say"):
@@ -367,31 +365,3 @@ def test_rows_that_are_not_there(tmp_path: Path) -> None:
             corpus.row(number)
     assert corpus.n_documents == 2
     assert rows_corpus([[1], [2]], [4, 4]).n_documents == 1
-
-
-# --- kept rows
-
-
-def test_rows_are_made_once_and_again_when_the_text_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.txt").write_text("abc")
-    recipe = spec(location=str(tmp_path / "a.txt"))
-    store = Store(tmp_path / "store")
-    made: list[str] = []
-
-    def counted(*arguments: object) -> TokenCorpus:
-        made.append("once")
-        return tokenise(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("rwcore.corpora.prepare.tokenise", counted)
-    first = prepare(recipe, encoder(), store)
-    assert prepare(recipe, encoder(), store).content_hash == first.content_hash
-    assert len(made) == 1
-    assert rows(first) == [[256, 97, 98, 99]]
-    prepare(recipe, encoder(vocab=299), store)
-    prepare(recipe, encoder(byte_tokenizer("</s>", eos_token="</s>")), store)
-    prepare(replace(recipe, bos="none"), encoder(), store)
-    assert len(made) == 4
-    (tmp_path / "a.txt").write_text("abd")
-    assert rows(prepare(recipe, encoder(), store)) == [[256, 97, 98, 100]]

@@ -112,6 +112,21 @@ def gate_sign(
     return sign
 
 
+def layer_gate_sign(layer: MlpLayer) -> Float[Tensor, " neuron"]:
+    """`gate_sign` of the neurons of a layer.
+
+    Raises:
+        NotGatedError: The layer has no gate.
+    """
+    if layer.gate is None:
+        raise NotGatedError(
+            "the sign of the gate is asked of an MLP without a gate",
+            where=f"layer {layer.index}",
+            remedy="leave fold_sign off for this model",
+        )
+    return gate_sign(layer.gate, layer.in_)
+
+
 def fold_gate_sign(layer: MlpLayer, *, in_place: bool = False) -> MlpLayer:
     """Flip ``in_``, ``b_in`` and ``out`` of the neurons whose gate and input vectors point apart.
 
@@ -125,13 +140,7 @@ def fold_gate_sign(layer: MlpLayer, *, in_place: bool = False) -> MlpLayer:
     Raises:
         NotGatedError: The layer has no gate.
     """
-    if layer.gate is None:
-        raise NotGatedError(
-            "the sign of the gate is asked of an MLP without a gate",
-            where=f"layer {layer.index}",
-            remedy="leave fold_sign off for this model",
-        )
-    sign = gate_sign(layer.gate, layer.in_)
+    sign = layer_gate_sign(layer)
     column = sign[:, None]
     return replace(
         layer,
