@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from rwcore.activations.block import BlockSums, Peaks, Scratch, add_block
+from rwcore.activations.block import BlockSums, Peaks, Scratch, add_block, padded_length
 from rwcore.activations.fixed import Units, add_fixed, to_fixed
 from rwcore.activations.groups import GROUPS, add_counts
 from rwcore.activations.quadrants import LIST_QUADRANT, LIST_QUANTITY, QUADRANTS, QUANTITIES
@@ -16,13 +16,16 @@ from rwcore.activations.statistics import LayerStatistics
 from rwcore.activations.top import EMPTY, ROWS, TopLists, best, keys, values_of
 from rwcore.errors import ModelError, OptionError
 
-# Tokens × neurons handled at a time. On a CPU the temporaries of a block (16 float32 and 4 float64 numbers
-# for each) stay in the cache of one or two cores. On a GPU each operation should be large.
-CPU_ELEMENTS = 2**16
-GPU_ELEMENTS = 2**24
+# Tokens × neurons handled at a time. On a CPU the temporaries of a block (12 float32 and 4 float64 numbers
+# for each) stay in the cache of a few cores, and an operation takes longer than calling it. On a GPU each
+# operation should be large.
+CPU_ELEMENTS = 2**17
+GPU_ELEMENTS = 2**25
 
-# Rows × neurons whose peaks are kept until they are merged, per element of a block: 16 lists of 8 bytes each.
-_PEAKS_PER_ELEMENT = 16
+# Rows × neurons whose peaks are kept until they are merged: at most two for each element of a block, and no
+# more than this many. Until they are in the lists, each takes 0.5 kB.
+_PEAKS_PER_ELEMENT = 2
+_MOST_PEAKS = 2**21
 
 
 class NotFinite(ModelError):
@@ -94,17 +97,17 @@ class LayerAccumulator:
         tokens = n_batch * n_pos if mask is None else int(mask.sum())
         if tokens == 0:
             return
-        real = None if mask is None or tokens == n_batch * n_pos else mask.to(torch.float32)
+        keep = None if mask is None or tokens == n_batch * n_pos else -mask.to(torch.int32)
         total = BlockSums.zeros(n_neurons, state.groups, gate.device)
         top = state.top
-        height = max(1, self._elements * _PEAKS_PER_ELEMENT // n_neurons)
+        height = max(1, min(self._elements * _PEAKS_PER_ELEMENT, _MOST_PEAKS) // n_neurons)
         for start in range(0, n_batch, height):
             here = slice(start, start + height)
-            part = None if real is None else real[here]
+            part = None if keep is None else keep[here]
             peaks = Peaks.none(_floors(top), len(rows[here])) if top.k else None
             self._add_rows(gate[here], in_[here], act[here], part, groups[here], total, peaks)
             if peaks is not None:
-                top = _with_peaks(top, peaks, rows[here], n_pos)
+                top = _with_peaks(top, peaks, rows[here])
         if not bool(total.squares.isfinite().all()):
             self._locate((gate, in_, act), mask, rows)
         where = f"layer {self._layer}"
@@ -128,7 +131,7 @@ class LayerAccumulator:
         gate: Tensor,
         in_: Tensor,
         act: Tensor,
-        real: Tensor | None,
+        keep: Tensor | None,
         groups: Tensor,
         total: BlockSums,
         peaks: Peaks | None,
@@ -136,7 +139,7 @@ class LayerAccumulator:
         """Add some rows, block by block."""
         n_batch, n_pos, n_neurons = gate.shape
         width, height = self._block_size(n_batch, n_pos, n_neurons)
-        scratch = Scratch(height * n_pos * width, gate.device)
+        scratch = Scratch(height * padded_length(n_pos) * width, gate.device)
         for first in range(0, n_neurons, width):
             columns = slice(first, first + width)
             for start in range(0, n_batch, height):
@@ -145,7 +148,7 @@ class LayerAccumulator:
                     gate[here, :, columns],
                     in_[here, :, columns],
                     act[here, :, columns],
-                    None if real is None else real[here],
+                    None if keep is None else keep[here],
                     groups[here],
                     total.columns(columns),
                     None if peaks is None else peaks.part(here, columns),
@@ -261,16 +264,16 @@ def _floors(top: TopLists) -> Float[Tensor, "quantity quadrant neuron"]:
     return floors
 
 
-def _with_peaks(top: TopLists, peaks: Peaks, rows: Int64[Tensor, " batch"], n_pos: int) -> TopLists:
+def _with_peaks(top: TopLists, peaks: Peaks, rows: Int64[Tensor, " batch"]) -> TopLists:
     """The lists with the peaks of some rows merged in."""
-    countdown = peaks.countdown[LIST_QUANTITY, LIST_QUADRANT].transpose(1, 2)
+    positions = peaks.positions[LIST_QUANTITY, LIST_QUADRANT].transpose(1, 2)
     packed = keys(peaks.values[LIST_QUANTITY, LIST_QUADRANT].transpose(1, 2), rows)
-    better = (countdown > 0) & (packed > top.keys[..., -1:])
+    better = (positions != EMPTY) & (packed > top.keys[..., -1:])
     changed = better.any(dim=-1).nonzero(as_tuple=True)  # few, once the lists are full
     if not len(changed[0]):
         return top
     joined = torch.where(better[changed], packed[changed], EMPTY)
-    joined_at = n_pos - countdown[changed].to(torch.int32)
+    joined_at = positions[changed].to(torch.int32)
     new_keys, new_positions = top.keys.clone(), top.positions.clone()
     chosen, chosen_at = best(
         torch.cat([top.keys[changed], joined], dim=-1),

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from rwcore.claim.check import Check
 from rwcore.claim.problems import did_you_mean
+from rwcore.claim.sample import Sample
 from rwcore.claim.schema import Expectation
 from rwcore.claim.tables import (
     Entry,
@@ -22,7 +23,7 @@ from rwcore.claim.tables import (
     key_text,
     same_families,
 )
-from rwcore.claim.tolerance import Tolerance, compares_sets
+from rwcore.claim.tolerance import Tolerance, compares_sets, on_text
 from rwcore.claim.values import Interval, Quantity, Scalar, Value, all_hold, is_collection, plain, short
 from rwcore.errors import ClaimFileError
 
@@ -99,7 +100,10 @@ class Outcome:
 
 
 def evaluate(
-    expectation: Expectation, obtained: Mapping[str, Quantity], expected: Quantity = None
+    expectation: Expectation,
+    obtained: Mapping[str, Quantity],
+    expected: Quantity = None,
+    sample: Sample | None = None,
 ) -> Outcome:
     """Compare what a test obtained with what an expectation says.
 
@@ -107,6 +111,7 @@ def evaluate(
         expectation: The expectation.
         obtained: Quantities by name.
         expected: The published value, from `rwcore.claim.published.expected_for`; unused with ``holds``.
+        sample: The text the quantities were obtained on; tolerances may depend on its size.
 
     Raises:
         ClaimFileError: The quantity is not there or cannot be compared this way (wrong column, wrong kind).
@@ -115,7 +120,7 @@ def evaluate(
         if expectation.holds is not None:
             return _predicate(expectation, obtained)
         if expectation.tolerance is not None:
-            return _values(expectation, expectation.tolerance, obtained, expected)
+            return _values(expectation, on_text(expectation.tolerance, sample), obtained, expected)
     except ClaimFileError as error:
         if error.where is None:
             raise ClaimFileError(error.what, where=expectation.label, remedy=error.remedy) from error
@@ -185,7 +190,7 @@ def _predicate(expectation: Expectation, obtained: Mapping[str, Quantity]) -> Ou
     margin = None if not margins else math.nan if any(map(math.isnan, margins)) else min(margins)
     agrees = all_hold([answer.ok for answer in answers])
     words = {True: "holds", False: "does not hold", None: "undecided"}[agrees]
-    got = _in_short(rows, "obtained")
+    got = _in_short(rows, "obtained", nearest=agrees is True and margin is not None)
     text = f"{words}: {holds.text} (obtained {got}" + (")" if margin is None else f"; margin {margin:.3g})")
     if len(rows) > 1:
         text += _failures(rows)
@@ -276,14 +281,17 @@ def _row(wanted: Entry | None, got: Entry | None, check: Check | None) -> Row:
     )
 
 
-def _in_short(rows: Sequence[Row], side: str) -> str:
+def _in_short(rows: Sequence[Row], side: str, *, nearest: bool = False) -> str:
+    """How many rows, and the first; ``nearest``: all hold, and that one has least to spare."""
     worst = rows[0]
     text = short(getattr(worst, side))
     if len(rows) == 1:
         return text
+    place = f" at {key_text(worst.key)}" if worst.key else ""
+    if nearest:
+        return f"{len(rows)} values, nearest to the limit: {text}{place}"
     if worst.ok and worst.ratio == 0:
         return f"{len(rows)} values"
-    place = f" at {key_text(worst.key)}" if worst.key else ""
     return f"{len(rows)} values, worst: {text}{place}"
 
 

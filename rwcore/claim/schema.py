@@ -76,7 +76,8 @@ class Needs(Strict):
         weights: The weights of the model.
         gpu_gib: GPU memory in GiB.
         ram_gib: Memory in GiB.
-        corpus: Id of a text corpus.
+        corpus: Id of the text corpus that the paper's models are run on; other models read a text that
+            needs no download.
     """
 
     weights: bool = False
@@ -92,6 +93,7 @@ class Expectation(Strict):
         scope: What kind of statement this is; decides the words of the verdict.
         models: Model ids; ``@group`` stands for a group of the paper, ``!x`` takes one out again.
         together: One subject holds all the models (grand totals, pairs), instead of one after the other.
+        gated: Asked of models with a gated MLP only (as ``any-gated`` always is).
         quantity: Name of the obtained quantity, if the test hands over several.
         values: The published values: a file in ``golden/<paper>/published/``, or inline, see `_VALUES`.
         value: Name of the column that is compared.
@@ -111,6 +113,7 @@ class Expectation(Strict):
     scope: Scope
     models: list[str] = Field(default_factory=list)
     together: bool = False
+    gated: bool = False
     quantity: str | None = None
     values: Annotated[Any, AfterValidator(_check_values)] = None
     value: str = "value"
@@ -171,7 +174,9 @@ class Claim(Strict):
         where: Section, table or figure.
         definition: The statistic and the version of its definition, e.g. ``class_counts/1``.
         kind: Kind in the spec, e.g. ``W`` (weights), ``F`` (published tables), ``S`` (synthetic).
-        cost: Seconds on 2 CPU cores with the packaged model.
+        cost: Seconds on 2 CPU cores with the packaged model, a study left out.
+        study: A study of the paper's list that the test needs; its seconds count once per model, however
+            many claims share it.
         not_automated: Why no test checks it, if none does.
         note: Anything else.
         expect: What is expected.
@@ -183,6 +188,7 @@ class Claim(Strict):
     definition: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9]+$")]
     kind: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]*(/[A-Z][A-Z0-9]*)*$")]
     cost: Annotated[float, Field(ge=0)] = 1.0
+    study: str | None = None
     not_automated: Annotated[str, Field(min_length=1)] | None = None
     note: str | None = None
     expect: list[Expectation] = Field(default_factory=list)
@@ -207,6 +213,8 @@ class Paper(Strict):
         spec: Where its claims are specified.
         claims_in_spec: How many claims the spec lists.
         groups: Named lists of models; ``@other`` and ``!x`` work in them too.
+        studies: Seconds, on 2 CPU cores with the packaged model, of studies that several claims share and
+            that are computed by whoever asks first.
         claims: The claims.
     """
 
@@ -219,6 +227,7 @@ class Paper(Strict):
     spec: str
     claims_in_spec: NonNegativeInt
     groups: dict[str, list[str]] = Field(default_factory=dict)
+    studies: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     claims: list[Claim] = Field(default_factory=list, alias="claim")
 
     @model_validator(mode="after")
@@ -228,6 +237,17 @@ class Paper(Strict):
             raise complaint(
                 f"claim ids occur more than once: {', '.join(twice)}", "give every claim its own id"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_studies(self) -> Self:
+        for claim in self.claims:
+            if claim.study is not None and claim.study not in self.studies:
+                hint = did_you_mean(claim.study, self.studies)
+                raise complaint(
+                    f"claim {claim.id} needs the study {claim.study!r}, which is not listed{hint}",
+                    f"[studies] {claim.study} = SECONDS",
+                )
         return self
 
     def claim(self, id_: str) -> Claim:

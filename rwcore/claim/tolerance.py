@@ -15,6 +15,8 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat
 from rwcore.claim.check import NOT_COMPARABLE, Check, ValueTolerance, check_of, distance, numbers
 from rwcore.claim.deviation import FLOAT_NOISE, Band, Figure, Float, Rounded, Stored, Within
 from rwcore.claim.problems import Strict, reject_bare
+from rwcore.claim.sample import Sample
+from rwcore.claim.sampled import Sampled
 from rwcore.claim.values import (
     Interval,
     Row,
@@ -296,6 +298,7 @@ Tolerance = Annotated[
     | Float
     | Within
     | Stored
+    | Sampled
     | Band
     | Prediction
     | AtMost
@@ -321,3 +324,15 @@ def compares_sets(tolerance: Tolerance) -> bool:
     if isinstance(tolerance, AllOf):
         return all(compares_sets(member) for member in tolerance.of)
     return isinstance(tolerance, SetOverlap)
+
+
+def on_text(tolerance: Tolerance, sample: Sample | None) -> Tolerance:
+    """A tolerance for values from some text: `Sampled` kinds take the width that its size allows.
+
+    Args:
+        tolerance: As written in the claim file.
+        sample: The text; None where none was read (weights, published tables).
+    """
+    if isinstance(tolerance, AllOf):
+        return tolerance.model_copy(update={"of": [on_text(member, sample) for member in tolerance.of]})
+    return tolerance.on(sample) if isinstance(tolerance, Sampled) else tolerance  # type: ignore[return-value]

@@ -11,13 +11,14 @@ import pytest
 from rwcore.claim.compare import evaluate
 from rwcore.claim.known import is_known, read_known
 from rwcore.claim.published import expected_for
+from rwcore.claim.sample import Sample
 from rwcore.claim.schema import Claim, Expectation
-from rwcore.claim.tolerance import reason_of
+from rwcore.claim.tolerance import on_text, reason_of
 from rwcore.claim.verdict import Decision, Verdict, decide
 from rwcore.errors import ClaimFileError
 from rwcore.plugin.checks import Checks
-from rwcore.plugin.gates import subject_spec
-from rwcore.plugin.parametrize import ANY_MODEL
+from rwcore.plugin.options import DEFAULT_TOKENS, SETTINGS
+from rwcore.plugin.parametrize import ANY_MODEL, subject_spec
 from rwcore.plugin.subjects import Kind, SubjectSpec
 from rwcore.report.results import MAX_ROWS, Result
 
@@ -90,7 +91,12 @@ def _compare(checks: Checks, expectation: Expectation, spec: SubjectSpec, claim:
     if expectation.invalid is not None:
         return None
     expected = expected_for(checks.paper, claim, expectation, spec.models)
-    return evaluate(expectation, checks.quantities or {}, expected)
+    return evaluate(expectation, checks.quantities or {}, expected, _sample(checks))
+
+
+def _sample(checks: Checks) -> Sample | None:
+    """The text that the test has read, if it has read any."""
+    return checks.subject.sample() if checks.subject is not None else None
 
 
 def not_run(item: pytest.Item, checks: Checks, reason: str) -> list[Result]:
@@ -140,9 +146,12 @@ def _result(
     decision: Decision,
     seconds: float,
 ) -> Result:
-    facts: dict[str, Any] = {}
+    facts = _common(item, checks, pair, spec)
+    sample = _sample(checks)
+    if sample is not None:
+        facts["text"] = sample.text
     if outcome is not None:
-        facts = {
+        facts |= {
             "agrees": outcome.agrees,
             "expected": outcome.expected,
             "obtained": outcome.obtained,
@@ -151,8 +160,10 @@ def _result(
             "rows": [row.as_dict() for row in outcome.rows[:MAX_ROWS]],
             "n_rows": outcome.n,
         }
+        tolerance = pair[2].tolerance
+        if tolerance is not None:
+            facts["tolerance"] = on_text(tolerance, sample).text
     return Result(
-        **_common(item, checks, pair, spec),
         **facts,
         verdict=decision.verdict,
         ran=True,
@@ -166,4 +177,7 @@ def rerun_command(item: pytest.Item, spec: SubjectSpec) -> str:
     words = ["pytest", item.nodeid]
     if spec.kind in {Kind.PACKAGED, Kind.OTHER, Kind.PAPER}:
         words += ["--rw-models", ",".join(spec.models)]
+    tokens = item.config.stash[SETTINGS].tokens
+    if spec.kind in {Kind.OTHER, Kind.PAPER} and tokens != DEFAULT_TOKENS:
+        words += ["--rw-full"] if tokens is None else ["--rw-tokens", str(tokens)]
     return shlex.join(words)

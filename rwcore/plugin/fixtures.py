@@ -15,7 +15,8 @@ from rwcore.plugin.checks import CHECKS, Checks
 from rwcore.plugin.keeper import GoldenCheck
 from rwcore.plugin.options import SETTINGS
 from rwcore.plugin.parametrize import STAND_INS
-from rwcore.plugin.subjects import Subject, Workshop
+from rwcore.plugin.subjects import Subject
+from rwcore.plugin.workshop import Workshop
 from rwcore.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def rw_workshop(
             engine=stack.enter_context(open_engine(settings.scheduler)),
             stand_ins=stand_ins,
             published=published_dir,
+            tokens=settings.tokens,
         )
 
 
@@ -73,6 +75,7 @@ class ClaimCheck:
 def claim(request: pytest.FixtureRequest, subject: Subject, tmp_path: Path) -> ClaimCheck:
     """The judge of the paper's claims: ``claim.check(frame)`` or ``claim.check(name=value, …)``."""
     checks = request.node.stash[CHECKS]
+    subject.begin()
     checks.subject = subject
     checks.record_verdicts = GoldenCheck(request, subject, tmp_path).check_verdicts
     return ClaimCheck(checks)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
 from rwcore.claim.schema import Needs
-from rwcore.errors import WeightsMissing
+from rwcore.errors import CorpusError, WeightsMissing
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
+from rwcore.models.spec import ModelSpec
 from rwcore.plugin.checks import CHECKS
 from rwcore.plugin.options import PAPER, SETTINGS, gpu_asked
-from rwcore.plugin.parametrize import cost
+from rwcore.plugin.parametrize import REAL_MODELS, cost, subject_spec
 from rwcore.plugin.subjects import Kind, SubjectSpec
 
 STARTED: pytest.StashKey[float] = pytest.StashKey()
@@ -25,13 +27,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[STARTED] = time.monotonic()
 
 
-def subject_spec(item: pytest.Item) -> SubjectSpec | None:
-    """The subject a claim test is parametrized with."""
-    callspec = getattr(item, "callspec", None)
-    spec = callspec.params.get("subject") if callspec is not None else None
-    return spec if isinstance(spec, SubjectSpec) else None
-
-
 def reason_not_to_run(item: pytest.Item) -> str | None:
     """Why a claim test cannot run, with the command that would make it run; None if it can."""
     spec = subject_spec(item)
@@ -42,6 +37,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         _not_asked(config, item, spec)
         or _weights_missing(spec)
         or _gate_missing(item, spec)
+        or _corpus_missing(item, spec)
         or _memory_missing(item, spec)
         or _over_budget(config, item)
     )
@@ -59,7 +55,7 @@ def _not_asked(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) -> s
 
 
 def _weights_missing(spec: SubjectSpec) -> str | None:
-    if spec.kind not in {Kind.PACKAGED, Kind.OTHER, Kind.PAPER}:
+    if spec.kind not in REAL_MODELS:
         return None
     missing = []
     for model in spec.models:
@@ -80,26 +76,77 @@ def _gate_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
     from rwcore.weights.shape import read_shape
 
     checks = item.stash.get(CHECKS, None)
-    about_gates = checks is not None and all(pair[2].scope == "any-gated" for pair in checks.pairs)
+    about_gates = checks is not None and all(
+        expectation.gated or expectation.scope == "any-gated" for _, _, expectation in checks.pairs
+    )
     if not about_gates or read_shape(locate(find(spec.models[0]))).gated_mlp:
         return None
     return f"the claim is about gated neurons and the MLP of {spec.id} has no gate: ask a gated model"
 
 
+def _corpus_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
+    """The papers' models are run on the papers' text; any other model on one that needs no download."""
+    if spec.kind is not Kind.PAPER:
+        return None
+    from rwcore.corpora.hub import snapshot
+    from rwcore.corpora.registry import find as find_corpus
+    from rwcore.corpora.spec import HUB
+
+    for name in _corpora(item):
+        corpus = find_corpus(name)
+        try:
+            if corpus.source == HUB:
+                snapshot(corpus)
+        except CorpusError as error:
+            return f"{error.what}: rwcore fetch --corpus {name}"
+    return None
+
+
+def _corpora(item: pytest.Item) -> list[str]:
+    """The corpora that the claims of a test name, also in expectations about other models."""
+    checks = item.stash.get(CHECKS, None)
+    claims = checks.claims if checks is not None else []
+    named = [expectation.needs.corpus for claim in claims for expectation in claim.expect]
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
 def _memory_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
-    """Weight claims stream: they need a few float32 layers, whatever the size of the model."""
+    """Weight claims stream: they need a few float32 layers, whatever the size of the model.
+
+    Where text is read the whole model runs in float32: on a GPU that has room for it, else in memory.
+    """
     if spec.kind is not Kind.PAPER:
         return None
     import psutil
 
-    shapes = [(found.d_mlp or 0, found.d_model or 0) for found in map(find, spec.models)]
-    layers = 2 * max((3 * 4 * d_mlp * d_model for d_mlp, d_model in shapes), default=0)
+    found = [find(model) for model in spec.models]
+    if _corpora(item):
+        # One model at a time; a tenth for the activations of a batch.
+        whole = 1.1 * 4 * max(map(_parameters, found)) / GIB
+        if _gpu_missing(whole) is None:
+            return None
+        return _too_large(whole, psutil.virtual_memory().available / GIB, "or a GPU with as much")
+    layers = 2 * max((3 * 4 * (one.d_mlp or 0) * (one.d_model or 0) for one in found), default=0)
     needs = _needs(item)
     needed = max([layers / GIB, *(need.ram_gib for need in needs if need.ram_gib is not None)])
     free = psutil.virtual_memory().available / GIB
+    gpu = max((need.gpu_gib for need in needs if need.gpu_gib is not None), default=0.0)
+    return _too_large(needed, free) or _gpu_missing(gpu)
+
+
+def _parameters(model: ModelSpec) -> int:
+    """Numbers in the weight files, from their headers."""
+    from rwcore.weights.sources import open_source
+
+    source = open_source(locate(model))
+    return sum(math.prod(source.shape(name)) for name in source.names)
+
+
+def _too_large(needed: float, free: float, otherwise: str = "") -> str | None:
     if needed <= free:
-        return _gpu_missing(max((need.gpu_gib for need in needs if need.gpu_gib is not None), default=0.0))
-    return f"needs {needed:.1f} GiB of free memory, {free:.1f} GiB are: run on a larger machine"
+        return None
+    also = f", {otherwise}" if otherwise else ""
+    return f"needs {needed:.1f} GiB of free memory{also}, {free:.1f} GiB are: run on a larger machine"
 
 
 def _gpu_missing(needed: float) -> str | None:

@@ -15,6 +15,9 @@ from rwcore.errors import OptionError
 
 STAND_IN, PACKAGED, PAPER = "stand-in", "packaged", "paper"
 
+# Enough for every order and sign of the papers, and for tolerances that are twice those of the whole text.
+DEFAULT_TOKENS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Option:
@@ -54,6 +57,13 @@ OPTIONS = (
     Option("paper", "only claims of these papers (folders in claims/), separated by commas", metavar="SLUGS"),
     Option("report", "write index.html, report.md and results.json into this folder", metavar="DIR"),
     Option("budget", "stop starting claims after this many minutes; cheapest first", metavar="MINUTES"),
+    Option(
+        "tokens",
+        f"tokens of text that the papers' own models and models asked by name read ({DEFAULT_TOKENS:,} if "
+        "not given); tolerances widen as the claims say",
+        metavar="N",
+    ),
+    Option("full", "read the papers' whole text instead of a part of it", flag=True),
     Option("strict", "fail instead of skip when something a claim needs is missing", flag=True),
     Option(
         "scheduler",
@@ -72,12 +82,13 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of one run, checked."""
+    """The options of one run, checked; ``tokens`` is None for the papers' whole text."""
 
     models: tuple[str, ...]
     papers: tuple[str, ...]
     report: Path | None
     budget_seconds: float | None
+    tokens: int | None
     strict: bool
     scheduler: str | None
     new_only: bool
@@ -132,6 +143,27 @@ def _minutes(text: str | bool | None) -> float | None:
     return minutes * 60
 
 
+def _tokens(text: str | bool | None, full: bool) -> int | None:
+    if full and text is not None:
+        raise OptionError(
+            "a number of tokens and the whole text exclude each other",
+            where=f"--rw-tokens {text} --rw-full",
+            remedy="give one of them",
+        )
+    if full:
+        return None
+    if text is None:
+        return DEFAULT_TOKENS
+    try:
+        tokens = int(str(text).replace(",", "").replace("_", ""))
+    except ValueError:
+        tokens = 0
+    if tokens < 1:
+        raise OptionError("not a positive number of tokens", where=f"--rw-tokens {text}",
+                          remedy="give a whole number, e.g. --rw-tokens 1000000")  # fmt: skip
+    return tokens
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """The settings of a run.
 
@@ -144,6 +176,7 @@ def read_settings(config: pytest.Config) -> Settings:
         papers=_names(values["paper"]),
         report=Path(str(values["report"])).absolute() if values["report"] else None,
         budget_seconds=_minutes(values["budget"]),
+        tokens=_tokens(values["tokens"], bool(values["full"])),
         strict=bool(values["strict"]),
         scheduler=str(values["scheduler"]) if values["scheduler"] else None,
         new_only=bool(values["new-only"]),

@@ -19,6 +19,9 @@ from rwcore.plugin.subjects import Kind, SubjectSpec
 ANY_MODEL = frozenset({"any-gated", "any-decoder", "identity", "ours"})
 PAPERS: pytest.StashKey[dict[Path, Paper]] = pytest.StashKey()
 STAND_INS: pytest.StashKey[dict[str, StandIn]] = pytest.StashKey()
+# Shared studies that this session has run, with their subject.
+STUDIED: pytest.StashKey[set[tuple[str, SubjectSpec]]] = pytest.StashKey()
+REAL_MODELS = frozenset({Kind.PACKAGED, Kind.OTHER, Kind.PAPER})
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def applies(
         return False
     if spec.kind is Kind.STAND_IN and scope != "identity" and not stand_ins[spec.id].null:
         return False
-    return scope != "any-gated" or _gated(spec, stand_ins)
+    return not (scope == "any-gated" or expectation.gated) or _gated(spec, stand_ins)
 
 
 def subjects_of(
@@ -170,6 +173,7 @@ def claims_of(paper: Paper, ids: Iterable[str], where: str) -> list[Claim]:
 def pytest_configure(config: pytest.Config) -> None:
     """Collect the small models the project supplies."""
     config.stash[PAPERS] = {}
+    config.stash[STUDIED] = set()
     supplied = config.hook.pytest_rw_stand_ins(config=config)
     config.stash[STAND_INS] = {stand_in.id: stand_in for several in supplied for stand_in in several}
 
@@ -213,9 +217,42 @@ def _wanted(config: pytest.Config, item: pytest.Item, papers: tuple[str, ...]) -
 
 
 def cost(config: pytest.Config, item: pytest.Item) -> float:
-    """Seconds a claim test is expected to take; 0 for other tests."""
+    """Seconds a claim test is expected to take; 0 for other tests.
+
+    A study that its claims share counts until a test with the same subject has run it, and only for real
+    models: that of a stand-in takes no time.
+    """
+    claims = _claims(config, item)
+    if not claims:
+        return 0.0
+    alone = max(claim.cost for _, claim in claims)
+    studies = {claim.study: paper.studies[claim.study] for paper, claim in claims if claim.study}
+    subject = subject_spec(item)
+    if subject is None or subject.kind not in REAL_MODELS:
+        return alone
+    return alone + sum(
+        seconds for study, seconds in studies.items() if (study, subject) not in config.stash[STUDIED]
+    )
+
+
+def studied(config: pytest.Config, item: pytest.Item) -> None:
+    """Note that a test has run, so that the studies it needed are in the store."""
+    subject = subject_spec(item)
+    if subject is not None:
+        found = {(claim.study, subject) for _, claim in _claims(config, item) if claim.study}
+        config.stash[STUDIED] |= found
+
+
+def _claims(config: pytest.Config, item: pytest.Item) -> list[tuple[Paper, Claim]]:
     marker = item.get_closest_marker("claim")
     paper = paper_of(config, item.path)
     if marker is None or paper is None:
-        return 0.0
-    return max(claim.cost for claim in claims_of(paper, marker.args, item.nodeid))
+        return []
+    return [(paper, claim) for claim in claims_of(paper, marker.args, item.nodeid)]
+
+
+def subject_spec(item: pytest.Item) -> SubjectSpec | None:
+    """The subject a claim test is parametrized with."""
+    callspec = getattr(item, "callspec", None)
+    spec = callspec.params.get("subject") if callspec is not None else None
+    return spec if isinstance(spec, SubjectSpec) else None

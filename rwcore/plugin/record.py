@@ -13,9 +13,9 @@ import pytest
 
 from rwcore.plugin.checks import CHECKS, Checks, make_checks
 from rwcore.plugin.conclude import Conclusion, conclude, failed, not_run
-from rwcore.plugin.gates import NOT_RUN, subject_spec
+from rwcore.plugin.gates import NOT_RUN
 from rwcore.plugin.options import SETTINGS, gpu_asked
-from rwcore.plugin.parametrize import PAPERS
+from rwcore.plugin.parametrize import PAPERS, studied, subject_spec
 from rwcore.report.results import Figure, Result, as_plain
 
 PROPERTY, FIGURE = "rw_result", "rw_figure"
@@ -71,6 +71,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     start = time.perf_counter()
     try:
         yield
+        studied(item.config, item)
         conclusion = conclude(item, checks, time.perf_counter() - start)
     except pytest.skip.Exception as skipped:
         attach(item, not_run(item, checks, str(skipped)), checks)

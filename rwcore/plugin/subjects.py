@@ -1,32 +1,41 @@
-"""What a claim is asked of: a model on this machine, the published tables of one, or nothing at all."""
+"""What a claim is asked of: nothing at all, or one or several models on this machine."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rwcore.errors import ClaimFileError
 from rwcore.paths import slug
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from rwcore.activations.capture import Visit
+    from rwcore.claim.sample import Sample
+    from rwcore.claim.values import Interval
+    from rwcore.corpora.batches import Batch
+    from rwcore.corpora.tokens import TokenCorpus
     from rwcore.models.spec import LocalModel
     from rwcore.pages.cards import NeuronCard
     from rwcore.parallel import Engine
-    from rwcore.plugin.hooks import StandIn
+    from rwcore.plugin.frequencies import Derive
     from rwcore.stats.change import Flip
     from rwcore.stats.tying import Tying
     from rwcore.store import Store
+    from rwcore.studies.activations import ActivationStudy
     from rwcore.studies.change import ChangeStudy
     from rwcore.studies.roles import RoleStudy
     from rwcore.studies.weights import WeightStudy
     from rwcore.weights.mlp import MlpWeights
+
+
+PAPERS_TEXT = "dolma-small"
+"""The text behind the published frequencies."""
 
 
 class Kind(StrEnum):
@@ -84,6 +93,13 @@ class Subject:
         """The models it holds."""
         return self.spec.models
 
+    def begin(self) -> None:
+        """Forget which text an earlier test has read."""
+
+    def sample(self) -> Sample | None:
+        """The text behind the numbers of this test; None if it has read none."""
+        return None
+
     def provenance(self) -> dict[str, object]:
         """What stands behind the numbers of this subject."""
         return {}
@@ -100,11 +116,16 @@ class ModelSubject(Subject):
         engine: Engine,
         *,
         recorded: bool,
+        tokens: int | None = None,
     ) -> None:
         super().__init__(spec, recorded=recorded)
         self._locals = locals_
         self._store = store
         self._engine = engine
+        self._tokens = tokens
+        self._passes: dict[str, ActivationStudy] = {}
+        self._sample: Sample | None = None
+        self._pass: ActivationStudy | None = None
 
     @cached_property
     def studies(self) -> dict[str, WeightStudy]:
@@ -201,97 +222,112 @@ class ModelSubject(Subject):
         (card,) = neuron_cards(self.weight_study(), [(layer, neuron)], k=k, null=False)
         return card
 
+    def activation_study(self, corpus: str = PAPERS_TEXT) -> ActivationStudy:
+        """The pass of the only model over a text; computed by whoever asks first, kept in the store.
+
+        A paper's own model reads that paper's corpus, as far as ``--rw-tokens`` says. Any other model reads
+        our own text, which needs no download; a stand-in only a little of it.
+
+        Args:
+            corpus: The paper's corpus.
+        """
+        from rwcore.studies.activations import activation_study
+
+        if corpus not in self._passes:
+            self._passes[corpus] = activation_study(self.weight_study(), self._text(corpus))
+        self._pass = self._passes[corpus]
+        self._note(self._pass.corpus, self._pass.corpus.n_tokens)
+        return self._pass
+
+    def _note(self, corpus: TokenCorpus, tokens: int) -> None:
+        """Remember what this test has read."""
+        from rwcore.claim.sample import Sample
+        from rwcore.corpora.registry import find
+
+        whole = find(corpus.spec.id).tokens if self.kind is Kind.PAPER else None
+        self._sample = Sample(corpus.spec.id, tokens, whole)
+
+    def _text(self, corpus: str) -> TokenCorpus:
+        from rwcore.corpora.encoder import read_encoder
+        from rwcore.corpora.prepare import prepare
+        from rwcore.plugin.text import own_text, paper_text, stand_in_text
+
+        encoder = read_encoder(self.weight_study().local)
+        if self.kind is Kind.PAPER:
+            spec = paper_text(corpus, self._tokens)
+        elif self.kind is Kind.STAND_IN:
+            spec = stand_in_text(encoder)
+        else:
+            # Values of the packaged model are recorded: they must not depend on an option.
+            spec = own_text(encoder, None if self.kind is Kind.PACKAGED else self._tokens)
+        return prepare(spec, encoder, self._store)
+
+    def class_frequencies(self, derive: Derive) -> tuple[pd.DataFrame, Mapping[str, float | Interval]]:
+        """See `rwcore.plugin.frequencies.class_frequencies`."""
+        from rwcore.plugin.frequencies import class_frequencies
+
+        return class_frequencies(self.activation_study(), derive)
+
+    def frequency_correlations(
+        self, derive: Derive, *, pooled: bool = False
+    ) -> tuple[pd.DataFrame, Mapping[str, float | Interval]]:
+        """See `rwcore.plugin.frequencies.frequency_correlations`."""
+        from rwcore.plugin.frequencies import frequency_correlations
+
+        return frequency_correlations(self.activation_study(), derive, pooled=pooled)
+
+    def shuffled_correlations(self, derive: Derive) -> dict[str, list[float]]:
+        """See `rwcore.plugin.frequencies.shuffled`."""
+        from rwcore.plugin.frequencies import shuffled
+
+        return shuffled(self.activation_study(), derive)
+
+    def visit_layers(self, visit: Callable[[Batch], Visit], *, rows: int, positions: int) -> None:
+        """Run the beginning of the text through the only model; see `rwcore.activations.capture.run_layers`.
+
+        Args:
+            visit: Is given the batch, and returns what is called for each layer.
+            rows: Number of rows.
+            positions: Tokens of each of them.
+        """
+        from rwcore.activations.capture import run_layers
+        from rwcore.corpora.batches import BatchPlan
+        from rwcore.models.device import pick_device
+        from rwcore.models.load import load_bridge
+
+        corpus = self._text(PAPERS_TEXT)
+        whole = BatchPlan(0, tuple(range(min(rows, len(corpus))))).load(corpus)
+        tokens, mask = whole.tokens[:, :positions], whole.mask[:, :positions]
+        batch = dataclasses.replace(whole, tokens=tokens, mask=mask)
+        self._note(corpus, int(batch.mask.sum()))
+        study = self.weight_study()
+        run_layers(load_bridge(study.local, pick_device("auto")), batch, visit(batch))
+
     def d_model(self) -> int:
         """Width of the residual stream of the only model."""
         return self.weight_study().mlp_weights().shape.d_model
 
+    def begin(self) -> None:
+        """Forget which text an earlier test has read."""
+        self._pass, self._sample = None, None
+
+    def sample(self) -> Sample | None:
+        """The text behind the numbers of this test; None if it has read none."""
+        return self._sample
+
     def provenance(self) -> dict[str, object]:
         """Manifests of the artefacts behind the numbers."""
-        return {model: study.provenance for model, study in self.studies.items()}
+        found = {model: study.provenance for model, study in self.studies.items()}
+        if self._pass is not None:
+            (model,) = found
+            found[model] = {**found[model], "activations": self._pass.provenance}
+        return dict(found)
 
     def _frame(self, reduce: Callable[[WeightStudy], pd.DataFrame]) -> pd.DataFrame:
-        return _stack({model: reduce(study) for model, study in self.studies.items()})
+        return stack({model: reduce(study) for model, study in self.studies.items()})
 
 
-class TablesSubject(Subject):
-    """The published tables of one or several models, in the columns the statistics have."""
-
-    def __init__(self, spec: SubjectSpec, published: Path) -> None:
-        super().__init__(spec)
-        self._published = published
-
-    def class_counts(self) -> pd.DataFrame:
-        """Columns layer, class, count."""
-        files = ("rw_class_counts.csv", "rw_class_counts_pdf_only.csv", "vanilla_class_counts.csv")
-        return self._tables(files, ["layer", "class", "count"])
-
-    def class_totals(self) -> pd.DataFrame:
-        """Columns class, count, in the tables' order of classes."""
-        counts = self.class_counts()
-        keys = [column for column in ("model", "class") if column in counts]
-        return counts.groupby(keys, sort=False)["count"].sum().reset_index()
-
-    def half_coarse_counts(self) -> pd.DataFrame:
-        """Columns layer, bin_low, bin_high, count."""
-        return self._tables(("half_coarse_counts.csv",), ["layer", "bin_low", "bin_high", "count"])
-
-    def medians(self) -> pd.DataFrame:
-        """Columns layer, cosine, median; |gatelin| and gateout where a figure shows them."""
-        import pandas as pd
-
-        linout = self._tables(("linout_medians.csv",), ["layer", "median"]).assign(cosine="linout")
-        boxes = self._tables(("cosine_quartiles.csv",), ["variant", "cosine", "layer", "median"])
-        boxes = boxes[(boxes["variant"] == "refactored") & (boxes["cosine"] != "linout")]
-        columns = [*(["model"] if "model" in linout else []), "layer", "cosine", "median"]
-        return pd.concat([linout, boxes], ignore_index=True)[columns]
-
-    def null_regions(self) -> pd.DataFrame:
-        """Columns layer, cosine, low, high."""
-        return self._tables(("mismatched_regions.csv",), ["layer", "cosine", "low", "high"])
-
-    def change_correlations(self, *, flip: Flip = "none") -> pd.DataFrame:
-        """Columns vector, cosine, layer, r; they were published with each checkpoint's own gate signs."""
-        table = self._tables(("checkpoint_change_correlations.csv",), ["vector", "cosine", "layer", "r"])
-        return table if flip == "own" else table[table["vector"] == "gate"]
-
-    def d_model(self) -> int:
-        """Width of the residual stream of the only model, as its configuration says."""
-        from rwcore.models.registry import registry
-
-        (model,) = self.models
-        width = registry()[model].d_model
-        if width is None:
-            raise ClaimFileError(f"models.toml gives no d_model for {model}", where="models.toml")
-        return width
-
-    def provenance(self) -> dict[str, object]:
-        """The folder the tables are in."""
-        return {"tables": f"golden/{self.spec.paper}/published"}
-
-    def _tables(self, files: tuple[str, ...], columns: list[str]) -> pd.DataFrame:
-        import pandas as pd
-
-        found: dict[str, pd.DataFrame] = {}
-        for name in files:
-            table = pd.read_csv(self._published / name, keep_default_na=False, na_values=[""])
-            if "checkpoint" in table:
-                at_revision = table["model"] + "@" + table["checkpoint"].astype("str")
-                table["model"] = table["model"].where(table["checkpoint"].isna(), at_revision)
-            for model in self.models:
-                rows = table.loc[table["model"] == model, columns]
-                if len(rows):
-                    found[model] = rows.reset_index(drop=True)
-        missing = [model for model in self.models if model not in found]
-        if missing:
-            raise ClaimFileError(
-                f"the published tables have no rows for {', '.join(missing)}",
-                where=", ".join(str(self._published / name) for name in files),
-                remedy="list only models with a table under `models` of the expectation, or add the table",
-            )
-        return _stack({model: found[model] for model in self.models})
-
-
-def _stack(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def stack(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The only frame as it is, several one below the other with a ``model`` column."""
     import pandas as pd
 
@@ -301,51 +337,3 @@ def _stack(frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
         [frame.assign(model=model)[["model", *frame.columns]] for model, frame in frames.items()],
         ignore_index=True,
     )
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What subjects are made with: stores, the engine, the builders of small models.
-
-    Attributes:
-        store: Artefacts of real models.
-        scratch: Folder of this session for small models and their artefacts.
-        engine: What runs layer-wise tasks.
-        stand_ins: The small models by id.
-        published: Folder with the published tables of a paper.
-        built: Small models that were already built.
-    """
-
-    store: Store
-    scratch: Path
-    engine: Engine
-    stand_ins: Mapping[str, StandIn]
-    published: Callable[[str], Path]
-    built: dict[str, LocalModel] = field(default_factory=dict)
-
-    def make(self, spec: SubjectSpec) -> Subject:
-        """Build or locate a subject.
-
-        Raises:
-            WeightsMissing: A real model is not on this machine.
-        """
-        if spec.kind is Kind.SYNTHETIC:
-            return Subject(spec, recorded=True)
-        if spec.kind is Kind.TABLES:
-            return TablesSubject(spec, self.published(spec.paper))
-        if spec.kind is Kind.STAND_IN:
-            return self._stand_in(spec)
-        from rwcore.models.locate import locate
-        from rwcore.models.registry import find
-
-        locals_ = tuple(locate(find(model)) for model in spec.models)
-        recorded = all(local.spec.recorded for local in locals_)
-        return ModelSubject(spec, locals_, self.store, self.engine, recorded=recorded)
-
-    def _stand_in(self, spec: SubjectSpec) -> Subject:
-        from rwcore.store import Store
-
-        if spec.id not in self.built:
-            self.built[spec.id] = self.stand_ins[spec.id].build(self.scratch / slug(spec.id))
-        store = Store(self.scratch / "artefacts")
-        return ModelSubject(spec, (self.built[spec.id],), store, self.engine, recorded=True)

@@ -69,7 +69,7 @@ def _claims(results: Results) -> list[str]:
                 one.obtained or (one.reason if one.verdict == "error" else None) or "–",
                 number(one.delta_over_tolerance, 3),
                 _model(one.model, one.subject_kind),
-                f"{STYLES[one.verdict].symbol} {one.verdict}",
+                f"{STYLES[one.verdict].symbol} {one.verdict}" + (f" ({one.text})" if one.text else ""),
             ]
             for one in shown
         ]

@@ -110,6 +110,7 @@ class Result(Record):
         quantity: Name of the quantity.
         expected: Short text.
         obtained: Short text.
+        text: The corpus behind it and how much of it was read, if any.
         delta_over_tolerance: Largest deviation in units of the tolerance.
         margin: Distance to a threshold, positive if the claim holds.
         tolerance: The tolerance in words.
@@ -137,6 +138,7 @@ class Result(Record):
     quantity: str | None = None
     expected: str = ""
     obtained: str = ""
+    text: str | None = None
     delta_over_tolerance: Number | None = None
     margin: Number | None = None
     tolerance: str = ""

@@ -262,3 +262,18 @@ def test_an_expectation_without_a_target_cannot_be_compared() -> None:
     )
     with pytest.raises(ClaimFileError, match="nothing to compare"):
         evaluate(invalid, {"value": 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([0.3, 0.2, 0.4], "3 values, nearest to the limit: 0.2 at name=b"),
+        ([0.3, -0.2, 0.4], "3 values, worst: -0.2 at name=b"),
+        ([0.3], "0.3"),
+    ],
+)
+def test_a_predicate_on_a_table_shows_the_row_with_least_to_spare(values: list[float], told: str) -> None:
+    frame = pd.DataFrame({"name": list("abc")[: len(values)], "value": values})
+    holds = {"kind": "at_least", "quantity": "gaps", "value": 0}
+    outcome = evaluate(Expectation.model_validate({"scope": "any-gated", "holds": holds}), {"gaps": frame})
+    assert outcome.obtained == told

@@ -1,19 +1,23 @@
 """The activation pass as the specification says it: number by number, and the recipe of its section 3.
 
-`statistics_of` is the slow obvious definition that tests compare with; `recipe` is a direct vectorised
-implementation (per-quadrant full tensors, top-k of each document) that benchmarks compare with.
+`statistics_of` is the slow obvious definition that tests compare with. `record` and `recipe` are a direct
+implementation of section 3, document by document as the original has it (all layers kept and stacked, then
+full tensors of each quadrant, top-k of each document, a running top-k), that benchmarks compare with.
+Transfers between devices and its files on disk are left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+GROUPS = 20
 NAMES = ("gate+_in+", "gate+_in-", "gate-_in+", "gate-_in-")
 
 
@@ -25,18 +29,25 @@ def quadrant_of(gate: float, in_: float) -> str | None:
 
 
 def statistics_of(
-    gate: np.ndarray, in_: np.ndarray, act: np.ndarray, mask: np.ndarray, rows: Sequence[int], k: int
+    gate: np.ndarray,
+    in_: np.ndarray,
+    act: np.ndarray,
+    mask: np.ndarray,
+    rows: Sequence[int],
+    k: int,
+    groups: Sequence[int],
 ) -> list[dict]:
     """For each neuron of float32 arrays [batch pos neuron]: counts, exact sums, extremes.
 
     Returns:
-        Per neuron: ``count`` {quadrant: n}, ``sum`` {(quadrant, quantity): exact Fraction},
-        ``gate_positive``, ``rest`` and ``square`` {quantity: Fraction}, ``top`` {(quadrant, quantity):
-        [(value, row, pos), …]}.
+        Per neuron: ``count`` {quadrant: n}, ``group_count`` [group][quadrant], ``sum`` {(quadrant,
+        quantity): exact Fraction}, ``gate_positive``, ``rest`` and ``square`` {quantity: Fraction}, ``top``
+        {(quadrant, quantity): [(value, row, pos), …]}.
     """
     found = []
     for neuron in range(gate.shape[2]):
         one: dict = {"count": dict.fromkeys(NAMES, 0), "gate_positive": 0, "sum": {}, "top": {}}
+        one["group_count"] = [[0] * 4 for _ in range(GROUPS)]
         quantities = ("gate", "in", "act", "post")
         one["rest"] = {name: Fraction(0) for name in quantities}
         one["square"] = {name: Fraction(0) for name in quantities}
@@ -66,6 +77,7 @@ def statistics_of(
                     peaks[key] = min(peaks.get(key, entry), entry)
                 if case is not None:
                     one["count"][case] += 1
+                    one["group_count"][groups[place]][NAMES.index(case)] += 1
         for (case, name, _), entry in peaks.items():
             one["top"].setdefault((case, name), []).append(entry)
         one["top"] = {
@@ -76,37 +88,67 @@ def statistics_of(
     return found
 
 
-def recipe(gate: Tensor, in_: Tensor, act: Tensor, mask: Tensor, running: dict, k: int) -> dict:
-    """Section 3.4 document by document on whole tensors; ``running`` is what earlier batches left.
+SIGNS = {
+    case: {
+        "gate": 1 if case.startswith("gate+") else -1,
+        "in": 1 if case.endswith("in+") else -1,
+        "swish": -1,
+        "post": 1 if case in ("gate+_in+", "gate-_in-") else -1,
+    }
+    for case in NAMES
+}
+"""Sign of the extremes, for activation functions with the sign of their argument, such as SiLU."""
+
+
+def record(model: Any, tokens: Tensor, function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Sections 3.3 and 3.7: one document through the whole model, the activations of all layers kept.
 
     Args:
-        gate: [batch pos neuron], like the next two.
-        in_: w_in · x.
-        act: The activation function of gate.
-        mask: [batch pos].
-        running: Empty at first; changed and returned.
+        model: A bridge.
+        tokens: [pos].
+        function: Between gate and product.
+
+    Returns:
+        gate, in, swish and post, [layer pos neuron], times the attention mask.
+    """
+    hooks = {"gate": "hook_pre", "in": "hook_pre_linear", "post": "hook_post"}
+    points = {f"blocks.{layer}.mlp.{hook}" for layer in range(model.cfg.n_layers) for hook in hooks.values()}
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens[None], names_filter=lambda name: name in points)
+    mask = torch.ones(len(tokens), device=tokens.device)[:, None]  # one document: no padding
+    stacked = {
+        name: torch.stack([cache[f"blocks.{layer}.mlp.{hook}"][0] for layer in range(model.cfg.n_layers)])
+        for name, hook in hooks.items()
+    }
+    stacked["swish"] = function(stacked["gate"])
+    return {name: values * mask for name, values in stacked.items()}
+
+
+def recipe(recorded: dict[str, Tensor], document: int, running: dict, k: int) -> None:
+    """Section 3.4: the statistics of one document, added to those of the documents before.
+
+    Args:
+        recorded: gate, in, swish, post, each [layer pos neuron].
+        document: Its number.
+        running: Empty at first. For each quadrant the count, ``(case, "freq")``; for each quantity in it the
+            sum, ``(case, name, "sum")``, and values and documents of the extremes, ``(case, name, "max")``,
+            each [rank layer neuron].
         k: Examples in a list.
     """
-    real = mask[..., None].to(gate.dtype)
-    quantities = {"gate": gate * real, "in": in_ * real, "act": act * real, "post": act * in_ * real}
-    gate, in_ = quantities["gate"], quantities["in"]
+    gate, in_ = recorded["gate"], recorded["in"]
     sides = {"gate+": gate > 0, "gate-": gate < 0, "in+": in_ > 0, "in-": in_ < 0}
-    for document in range(len(gate)):
-        number = running["documents"] = running.get("documents", -1) + 1
-        for case in NAMES:
-            gate_side, in_side = case.split("_")
-            inside = (sides[gate_side] & sides[in_side])[document]
-            running[case, "freq"] = running.get((case, "freq"), 0) + inside.sum(0)
-            for name, values in quantities.items():
-                masked = values[document] * inside
-                running[case, name, "sum"] = running.get((case, name, "sum"), 0) + masked.sum(0)
-                if gate_side == "gate+" and name == "act":
-                    continue
-                peak = masked.abs().topk(1, dim=0)
-                signed = masked.gather(0, peak.indices)
-                where = torch.full_like(peak.indices, number)
-                old, old_where = running.get((case, name, "max"), (signed[:0], where[:0]))
-                joined, joined_where = torch.cat([old, signed]), torch.cat([old_where, where])
-                kept = joined.abs().topk(min(k, len(joined)), dim=0).indices
-                running[case, name, "max"] = (joined.gather(0, kept), joined_where.gather(0, kept))
-    return running
+    for case in NAMES:
+        gate_side, in_side = case.split("_")
+        inside = (sides[gate_side] & sides[in_side]).float()
+        running[case, "freq"] = running.get((case, "freq"), 0) + inside.sum(dim=1).long()
+        for name, values in recorded.items():
+            masked = values * inside
+            running[case, name, "sum"] = running.get((case, name, "sum"), 0) + masked.sum(dim=1)
+            if gate_side == "gate+" and name == "swish":
+                continue
+            peak = masked.abs().topk(1, dim=1).values.transpose(0, 1)
+            where = torch.full_like(peak, document, dtype=torch.int64)
+            old, old_where = running.get((case, name, "max"), (peak[:0], where[:0]))
+            joined, joined_where = torch.cat([old, peak * SIGNS[case][name]]), torch.cat([old_where, where])
+            kept = joined.abs().topk(min(k, len(joined)), dim=0).indices
+            running[case, name, "max"] = (joined.gather(0, kept), joined_where.gather(0, kept))

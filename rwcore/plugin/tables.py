@@ -1,0 +1,114 @@
+"""The published tables of a model as the subject of a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rwcore.errors import ClaimFileError
+from rwcore.plugin.subjects import Subject, SubjectSpec, stack
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rwcore.claim.values import Interval
+    from rwcore.plugin.frequencies import Derive
+    from rwcore.stats.change import Flip
+
+
+class TablesSubject(Subject):
+    """The published tables of one or several models, in the columns the statistics have."""
+
+    def __init__(self, spec: SubjectSpec, published: Path) -> None:
+        super().__init__(spec)
+        self._published = published
+
+    def class_counts(self) -> pd.DataFrame:
+        """Columns layer, class, count."""
+        files = ("rw_class_counts.csv", "rw_class_counts_pdf_only.csv", "vanilla_class_counts.csv")
+        return self._tables(files, ["layer", "class", "count"])
+
+    def class_totals(self) -> pd.DataFrame:
+        """Columns class, count, in the tables' order of classes."""
+        counts = self.class_counts()
+        keys = [column for column in ("model", "class") if column in counts]
+        return counts.groupby(keys, sort=False)["count"].sum().reset_index()
+
+    def half_coarse_counts(self) -> pd.DataFrame:
+        """Columns layer, bin_low, bin_high, count."""
+        return self._tables(("half_coarse_counts.csv",), ["layer", "bin_low", "bin_high", "count"])
+
+    def medians(self) -> pd.DataFrame:
+        """Columns layer, cosine, median; |gatelin| and gateout where a figure shows them."""
+        import pandas as pd
+
+        linout = self._tables(("linout_medians.csv",), ["layer", "median"]).assign(cosine="linout")
+        boxes = self._tables(("cosine_quartiles.csv",), ["variant", "cosine", "layer", "median"])
+        boxes = boxes[(boxes["variant"] == "refactored") & (boxes["cosine"] != "linout")]
+        columns = [*(["model"] if "model" in linout else []), "layer", "cosine", "median"]
+        return pd.concat([linout, boxes], ignore_index=True)[columns]
+
+    def null_regions(self) -> pd.DataFrame:
+        """Columns layer, cosine, low, high."""
+        return self._tables(("mismatched_regions.csv",), ["layer", "cosine", "low", "high"])
+
+    def class_frequencies(self, derive: Derive) -> tuple[pd.DataFrame, Mapping[str, float | Interval]]:
+        """Columns class, true, baseline; and numbers made from them. One model only."""
+        files = ("activation_frequency_by_class.csv",)
+        table = self._tables(files, ["class", "true", "baseline"])
+        return table, derive(table)
+
+    def frequency_correlations(
+        self, derive: Derive, *, pooled: bool = False
+    ) -> tuple[pd.DataFrame, Mapping[str, float | Interval]]:
+        """Columns quadrant, cosine, layer (text; ``all``), r; and numbers made from them."""
+        import pandas as pd
+
+        table = self._tables(("frequency_correlations_pooled.csv",), ["quadrant", "cosine", "r"])
+        table = table.assign(layer="all")
+        if not pooled:
+            layers = self._tables(("frequency_correlations.csv",), ["quadrant", "cosine", "layer", "r"])
+            table = pd.concat([table, layers.astype({"layer": "str"})], ignore_index=True)
+        return table, derive(table)
+
+    def change_correlations(self, *, flip: Flip = "none") -> pd.DataFrame:
+        """Columns vector, cosine, layer, r; they were published with each checkpoint's own gate signs."""
+        table = self._tables(("checkpoint_change_correlations.csv",), ["vector", "cosine", "layer", "r"])
+        return table if flip == "own" else table[table["vector"] == "gate"]
+
+    def d_model(self) -> int:
+        """Width of the residual stream of the only model, as its configuration says."""
+        from rwcore.models.registry import registry
+
+        (model,) = self.models
+        width = registry()[model].d_model
+        if width is None:
+            raise ClaimFileError(f"models.toml gives no d_model for {model}", where="models.toml")
+        return width
+
+    def provenance(self) -> dict[str, object]:
+        """The folder the tables are in."""
+        return {"tables": f"golden/{self.spec.paper}/published"}
+
+    def _tables(self, files: tuple[str, ...], columns: list[str]) -> pd.DataFrame:
+        import pandas as pd
+
+        found: dict[str, pd.DataFrame] = {}
+        for name in files:
+            table = pd.read_csv(self._published / name, keep_default_na=False, na_values=[""])
+            if "checkpoint" in table:
+                at_revision = table["model"] + "@" + table["checkpoint"].astype("str")
+                table["model"] = table["model"].where(table["checkpoint"].isna(), at_revision)
+            for model in self.models:
+                rows = table.loc[table["model"] == model, columns]
+                if len(rows):
+                    found[model] = rows.reset_index(drop=True)
+        missing = [model for model in self.models if model not in found]
+        if missing:
+            raise ClaimFileError(
+                f"the published tables have no rows for {', '.join(missing)}",
+                where=", ".join(str(self._published / name) for name in files),
+                remedy="list only models with a table under `models` of the expectation, or add the table",
+            )
+        return stack({model: found[model] for model in self.models})

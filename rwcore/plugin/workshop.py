@@ -1,0 +1,68 @@
+"""Where subjects come from: stores, the engine, and the builders of small models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rwcore.paths import slug
+from rwcore.plugin.subjects import Kind, ModelSubject, Subject, SubjectSpec
+from rwcore.plugin.tables import TablesSubject
+
+if TYPE_CHECKING:
+    from rwcore.models.spec import LocalModel
+    from rwcore.parallel import Engine
+    from rwcore.plugin.hooks import StandIn
+    from rwcore.store import Store
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What subjects are made with: stores, the engine, the builders of small models.
+
+    Attributes:
+        store: Artefacts of real models.
+        scratch: Folder of this session for small models and their artefacts.
+        engine: What runs layer-wise tasks.
+        stand_ins: The small models by id.
+        published: Folder with the published tables of a paper.
+        tokens: Tokens of text that a model reads that is not recorded; None for all.
+        built: Small models that were already built.
+    """
+
+    store: Store
+    scratch: Path
+    engine: Engine
+    stand_ins: Mapping[str, StandIn]
+    published: Callable[[str], Path]
+    tokens: int | None = None
+    built: dict[str, LocalModel] = field(default_factory=dict)
+
+    def make(self, spec: SubjectSpec) -> Subject:
+        """Build or locate a subject.
+
+        Raises:
+            WeightsMissing: A real model is not on this machine.
+        """
+        if spec.kind is Kind.SYNTHETIC:
+            return Subject(spec, recorded=True)
+        if spec.kind is Kind.TABLES:
+            return TablesSubject(spec, self.published(spec.paper))
+        if spec.kind is Kind.STAND_IN:
+            return self._stand_in(spec)
+        from rwcore.models.locate import locate
+        from rwcore.models.registry import find
+
+        locals_ = tuple(locate(find(model)) for model in spec.models)
+        recorded = all(local.spec.recorded for local in locals_)
+        return ModelSubject(spec, locals_, self.store, self.engine, recorded=recorded, tokens=self.tokens)
+
+    def _stand_in(self, spec: SubjectSpec) -> Subject:
+        from rwcore.store import Store
+
+        if spec.id not in self.built:
+            self.built[spec.id] = self.stand_ins[spec.id].build(self.scratch / slug(spec.id))
+        store = Store(self.scratch / "artefacts")
+        return ModelSubject(spec, (self.built[spec.id],), store, self.engine, recorded=True)
