@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from rwcore.activations.accumulate import ActivationAccumulator
+from rwcore.activations.forward import Finished, run_hooks
 from rwcore.corpora.batches import Batch
 from rwcore.errors import ModelError, NotGatedError
 
@@ -17,10 +18,6 @@ Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 """Called with the layer and gate, in and act, each ``[batch pos neuron]``."""
 
 _HOOKS = ("hook_pre", "hook_pre_linear", "hook_post")
-
-
-class _Finished(Exception):
-    """Raised inside the forward pass to end it."""
 
 
 def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
@@ -63,19 +60,12 @@ def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
                 _check(act, in_, post, layer)
                 visit(layer, gate, in_, act)
                 if layer == len(blocks) - 1:
-                    raise _Finished
+                    raise Finished
 
         return f"blocks.{layer}.mlp.{name}", hook
 
-    options: dict[str, Any] = {"use_cache": False}
-    device = next(model.parameters()).device
-    if not bool(batch.mask.all()):
-        options["attention_mask"] = batch.mask.long().to(device)
     hooks = [watch(layer, name) for layer in range(len(blocks)) for name in _HOOKS]
-    try:
-        with torch.no_grad():
-            model.run_with_hooks(batch.tokens.to(device), fwd_hooks=hooks, **options)
-    except _Finished:
+    if run_hooks(model, batch, hooks):
         return
     raise ModelError(
         "the hooks of the last MLP were not reached",

@@ -30,7 +30,7 @@ from rwcore.plots.panels import (
     scale_axis,
     title_panels,
 )
-from rwcore.plots.style import CYCLE, INK, PAPER_CYCLE, Look, style
+from rwcore.plots.style import CYCLE, INK, PAPER_CYCLE, Look, power_of_ten, style
 
 BINS = 20
 SHARE_LABEL = "proportion of neurons"
@@ -160,10 +160,6 @@ def share_axis(axes: Axes, lowest: float | None, highest: float) -> None:
         axes.set_yscale("log")
         axes.set_ylim(lowest, 1.0)
         ticks = log_ticks(lowest, 1.0)
-    axes.set_yticks(ticks, [f"{tick:g}" if tick == 0 or tick > 9e-4 else _power(tick) for tick in ticks])
+    labels = [f"{tick:g}" if tick == 0 or tick > 9e-4 else power_of_ten(tick) for tick in ticks]
+    axes.set_yticks(ticks, labels)
     axes.minorticks_off()
-
-
-def _power(tick: float) -> str:
-    """``10⁻⁵``; not by mathematics mode, whose digits are others than those of the texts."""
-    return "10" + str(round(math.log10(tick))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

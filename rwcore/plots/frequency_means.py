@@ -15,7 +15,7 @@ from rwcore.activations.quadrants import SUMMARY
 from rwcore.plots.counts import Colour, PaletteName, palette
 from rwcore.plots.frequency_names import ATYPICAL, BASELINE_LABEL, CLASS_LABEL, FREQUENCY_LABELS
 from rwcore.plots.panels import WIDTH
-from rwcore.plots.style import FAINT, INK, MUTED, Look, new_figure, style
+from rwcore.plots.style import FAINT, INK, MUTED, Look, new_figure, over_white, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def _draw_mean(
         row,
         "D" if diamond else "o",
         markersize=5.5 if diamond else 7,
-        color=_over_white(colour),
+        color=over_white(colour),
         markeredgecolor=INK,
         markeredgewidth=0.6,
         zorder=4,
@@ -125,13 +125,6 @@ def _draw_mean(
             zorder=3.5,
             gid=f"interval:{one}",
         )
-
-
-def _over_white(colour: Colour) -> tuple[float, float, float]:
-    """A half-transparent colour as it looks on paper: what lies below a dot must not shine through."""
-    red, green, blue, alpha = colour
-    red, green, blue = (part * alpha + 1 - alpha for part in (red, green, blue))
-    return red, green, blue
 
 
 def _class_rows(axes: Axes, names: list[str], counts: list[int]) -> None:
@@ -163,7 +156,7 @@ def _means_legend(figure: Figure, colours: list[Colour], *, intervals: bool) -> 
     look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": INK}
     shown = [colours[0], colours[-1]]
     dots = tuple(
-        Line2D([], [], marker=marker, markersize=5.5, color=_over_white(colour), markeredgewidth=0.6, **look)
+        Line2D([], [], marker=marker, markersize=5.5, color=over_white(colour), markeredgewidth=0.6, **look)
         for marker, colour in zip("oD", shown, strict=True)
     )
     ring = Line2D([], [], marker="o", markersize=5.5, markerfacecolor="white", markeredgewidth=0.9, **look)

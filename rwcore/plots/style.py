@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -63,3 +64,15 @@ def style(look: Look) -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """A figure without pyplot, so that no state is left behind; size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def over_white(colour: tuple[float, float, float, float]) -> tuple[float, float, float]:
+    """A half-transparent colour as it looks on paper: what lies below must not shine through."""
+    red, green, blue, alpha = colour
+    red, green, blue = (part * alpha + 1 - alpha for part in (red, green, blue))
+    return red, green, blue
+
+
+def power_of_ten(number: float) -> str:
+    """``10⁻⁵`` for 1e-5; not by mathematics mode, whose digits are others than those of the texts."""
+    return "10" + str(round(math.log10(number))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

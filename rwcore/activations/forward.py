@@ -1,0 +1,37 @@
+"""Run a batch through a model, as far as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from rwcore.corpora.batches import Batch
+
+
+class Finished(Exception):
+    """Raised by a hook that has seen all that is needed: what comes behind it is never computed."""
+
+
+def run_hooks(model: Any, batch: Batch, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> bool:
+    """Run a batch through a model with hooks, without gradients.
+
+    Args:
+        model: What `rwcore.models.load.load_bridge` returns (duck-typed).
+        batch: Tokens, padded on the right; padding is hidden from attention.
+        hooks: Names and functions, as ``run_with_hooks`` takes them.
+
+    Returns:
+        Whether a hook has ended the pass by raising `Finished`.
+    """
+    options: dict[str, Any] = {"use_cache": False}
+    device = next(model.parameters()).device
+    if not bool(batch.mask.all()):
+        options["attention_mask"] = batch.mask.long().to(device)
+    try:
+        with torch.no_grad():
+            model.run_with_hooks(batch.tokens.to(device), fwd_hooks=list(hooks), **options)
+    except Finished:
+        return True
+    return False
