@@ -1,20 +1,25 @@
-"""Neuron sets: the members of a class, subsets of them, and random baselines from the same layers."""
+"""Neuron sets: lists, the members of a class, subsets of them, and random baselines from the same layers."""
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int8
 from torch import Tensor
 
-from rwcore.errors import OptionError
+from rwcore.errors import OptionError, StoreError
 from rwcore.stats.classes import RW_CLASSES, RWClass
 
 SEED = 2512800
+
+_ENTRY = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,166 @@ class NeuronSet:
     def counts(self) -> dict[int, int]:
         """The number of neurons in each layer that has any, layers ascending."""
         return dict(sorted(Counter(self.layer.tolist()).items()))
+
+    @classmethod
+    def union(cls, name: str, sets: Sequence[NeuronSet]) -> NeuronSet:
+        """The neurons of all these sets, each once, in the order in which they first appear."""
+        return cls.of(name, list(dict.fromkeys(pair for one in sets for pair in one.pairs())))
+
+    def require_within(self, n_layers: int, n_neurons: int) -> None:
+        """Check that a model has all of these neurons.
+
+        Args:
+            n_layers: Its layers.
+            n_neurons: The neurons of each.
+
+        Raises:
+            OptionError: It has not; the first one it lacks is named.
+        """
+        layer, neuron = self.layer, self.neuron
+        outside = np.nonzero((layer < 0) | (layer >= n_layers) | (neuron < 0) | (neuron >= n_neurons))[0]
+        if len(outside):
+            first = outside[0]
+            raise OptionError(
+                f"there is no neuron {layer[first]}.{neuron[first]} in this model",
+                where=f"{self.name}: {len(outside)} of {len(self)} neurons",
+                remedy=f"layers are 0 to {n_layers - 1}, the neurons of a layer 0 to {n_neurons - 1}",
+            )
+
+    def to_json(self) -> dict[str, object]:
+        """Everything, as what a JSON file can hold."""
+        return {"name": self.name, "layer": self.layer.tolist(), "neuron": self.neuron.tolist()}
+
+    @classmethod
+    def from_json(cls, data: object, *, where: str | None = None) -> NeuronSet:
+        """The set that `to_json` was called on.
+
+        Args:
+            data: What it returned, perhaps from a file.
+            where: The file, for messages.
+
+        Raises:
+            StoreError: It is something else.
+        """
+        fields = data if isinstance(data, Mapping) else {}
+        name, layer, neuron = (fields.get(key) for key in ("name", "layer", "neuron"))
+        if not (
+            isinstance(name, str)
+            and isinstance(layer, list)
+            and isinstance(neuron, list)
+            and len(layer) == len(neuron)
+            and all(type(number) is int and 0 <= number < 2**63 for number in [*layer, *neuron])
+        ):
+            raise StoreError(
+                "this is no set of neurons: a name and two lists of numbers, layer and neuron, as long as "
+                "each other",
+                where=where,
+                remedy="write it anew, or list the neurons as LAYER.NEURON",
+            )
+        return cls.of(name, list(zip(layer, neuron, strict=True)))
+
+
+def parse_neurons(text: str, n_layers: int, n_neurons: int, *, name: str | None = None) -> NeuronSet:
+    """An explicit list of neurons: ``28.4737,31.9634``, ``28.4737-4740``, or a file of such entries.
+
+    Entries are LAYER.NEURON or LAYER.FIRST-LAST (LAST included), from 0, separated by commas, spaces or ends
+    of lines. A file is named by its path, with or without ``@`` before it; what follows ``#`` in a line of it
+    is ignored. It may also hold the JSON of `NeuronSet.to_json`.
+
+    Args:
+        text: The entries or the file.
+        n_layers: Layers of the model.
+        n_neurons: Neurons of each.
+        name: Name of the set; otherwise the text, the file's name without its ending, or the name in its
+            JSON.
+
+    Returns:
+        Each neuron once, in the order in which they are first named.
+
+    Raises:
+        OptionError: There is no entry, an entry is of no such form or names a neuron that the model does not
+            have, or the file cannot be read. The message names the entry and its line.
+        StoreError: The file holds JSON that is no set of neurons.
+    """
+    text = text.strip()
+    file = _list_file(text)
+    if file is None:
+        found = [pair for entry in _entries(text) for pair in _expand(entry, text, n_layers, n_neurons)]
+        given = text
+    else:
+        content = _read_list(file)
+        if content.lstrip().startswith("{"):
+            try:
+                data = json.loads(content)
+            except ValueError:
+                data = None
+            saved = NeuronSet.from_json(data, where=str(file))
+            saved.require_within(n_layers, n_neurons)
+            return NeuronSet.union(name or saved.name, [saved])
+        found = [
+            pair
+            for number, line in enumerate(content.splitlines(), start=1)
+            for entry in _entries(line.partition("#")[0])
+            for pair in _expand(entry, f"{file}:{number}", n_layers, n_neurons)
+        ]
+        given = file.stem
+    if not found:
+        raise OptionError(
+            "a list of neurons is empty",
+            where=str(file or repr(text)),
+            remedy="write LAYER.NEURON, both from 0, such as 28.4737,31.9634",
+        )
+    return NeuronSet.of(name or given, list(dict.fromkeys(found)))
+
+
+def _list_file(text: str) -> Path | None:
+    """The file that a list is in, or None if the text is the list."""
+    if text.startswith("@"):
+        return Path(text[1:]).expanduser()
+    if not text or _ENTRY.fullmatch(_entries(text)[0] if _entries(text) else ""):
+        return None
+    path = Path(text).expanduser()
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):  # longer than a path can be
+        return None
+
+
+def _read_list(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            f"the list of neurons cannot be read: {error}", where=str(file), remedy="name a text file"
+        ) from error
+
+
+def _entries(line: str) -> list[str]:
+    return line.replace(",", " ").split()
+
+
+def _expand(entry: str, where: str, n_layers: int, n_neurons: int) -> list[tuple[int, int]]:
+    """The neurons of one entry."""
+    match = _ENTRY.fullmatch(entry)
+    if match is None:
+        raise OptionError(
+            f"{entry!r} is no neuron and no range of neurons",
+            where=where,
+            remedy="write LAYER.NEURON or LAYER.FIRST-LAST, from 0, such as 28.4737 or 28.4737-4740",
+        )
+    layer, first = int(match[1]), int(match[2])
+    last = first if match[3] is None else int(match[3])
+    if layer >= n_layers or max(first, last) >= n_neurons:
+        raise OptionError(
+            f"{entry!r} names neurons that this model does not have",
+            where=where,
+            remedy=f"layers are 0 to {n_layers - 1}, the neurons of a layer 0 to {n_neurons - 1}",
+        )
+    if last < first:
+        raise OptionError(
+            f"the range {entry!r} ends before it begins", where=where, remedy=f"write {layer}.{last}-{first}"
+        )
+    return [(layer, neuron) for neuron in range(first, last + 1)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,3 +195,63 @@ def test_empty_set():
     assert len(empty) == 0
     assert empty.pairs() == []
     assert empty.counts() == {}
+
+
+# --- the published vectors ------------------------------------------------------------------------------
+
+# Weakening neurons in each layer of OLMo-7B-0424 (ablations specification, appendix C).
+OLMO_WEAKENING = [5, 23, 8, 5, 11, 19, 7, 6, 2, 3, 2, 7, 6, 9, 8, 3, 4, 11, 11, 12, 11, 9, 7, 17, 15, 19, 29]
+OLMO_WEAKENING += [14, 19, 36, 50, 138]
+
+
+def olmo_codes():
+    """As many weakening neurons per layer as OLMo has, elsewhere; all others are of another class."""
+    codes = torch.full((32, 11008), NAMES.index("orthogonal output"), dtype=torch.int8)
+    for layer, count in enumerate(OLMO_WEAKENING):
+        codes[layer, torch.arange(count) * 79 + layer] = NAMES.index("weakening")
+    return codes
+
+
+def test_olmo_sample_lies_in_the_published_layers():
+    """Ablations 1.2: 243 of 526; the first in layer 12, the 81st in layer 31, and 58 of them in layer 31."""
+    drawn = random.Random(SEED).sample(range(526), 243)
+    assert drawn[:10] == [99, 137, 520, 284, 401, 228, 355, 317, 185, 346]
+    assert drawn[80] == 432
+    codes = olmo_codes()
+    members = class_members(codes, "weakening").pairs()
+    assert len(members) == 526
+    chosen = choose_neurons(codes, "weakening", subset=243).chosen
+    assert chosen.pairs() == [members[place] for place in drawn]
+    assert chosen.layer[0] == 12
+    assert chosen.layer[80] == 31
+    assert chosen.counts()[31] == 58
+
+
+def test_olmo_baseline_begins_with_the_published_neurons():
+    """Ablations 1.2: places among the 11003 neurons of layer 0 that are not weakening; sizes are matched."""
+    codes = olmo_codes()
+    choice = choose_neurons(codes, "weakening", baseline=True)
+    others = torch.nonzero(codes[0] != NAMES.index("weakening"))[:, 0].tolist()
+    assert len(others) == 11003
+    first = [neuron for layer, neuron in choice.baseline.pairs() if layer == 0]
+    assert first == [others[place] for place in (10342, 1593, 2201, 8330, 4555)]
+    assert choice.baseline.counts() == choice.chosen.counts() == dict(enumerate(OLMO_WEAKENING))
+    assert choice.short_layers == ()
+    assert not set(choice.baseline.pairs()) & set(choice.chosen.pairs())
+
+
+@pytest.mark.parametrize("subset", [526, 1.0, "as many"])
+def test_size_of_the_class_draws_nothing_before_the_baseline(subset):
+    """I14: the same baseline as without a subset."""
+    codes = olmo_codes()
+    if subset == "as many":
+        subset = "strengthening"
+        codes[1, 6000:6526] = NAMES.index("strengthening")
+    whole = choose_neurons(codes, "weakening", baseline=True)
+    same = choose_neurons(codes, "weakening", subset=subset, baseline=True)
+    assert same.chosen.pairs() == whole.chosen.pairs()
+    assert same.baseline.pairs() == whole.baseline.pairs()
+    assert (
+        choose_neurons(codes, "weakening", subset=525, baseline=True).baseline.pairs()
+        != same.baseline.pairs()
+    )
