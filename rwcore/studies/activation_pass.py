@@ -7,8 +7,6 @@ always one, and the statistics are sums that do not depend on where they were in
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,7 +29,7 @@ from rwcore.models.load import load_bridge
 from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure, counting
-from rwcore.store import writing
+from rwcore.studies.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -76,21 +74,26 @@ def run_shard(task: ShardTask) -> Path:
         ModelError: An activation is not finite; layer, document and position are named.
         NotGatedError: The MLPs of the model have no gate.
     """
-    with writing(task.folder):
-        task.folder.mkdir(parents=True, exist_ok=True)
+    task.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(task.folder.with_suffix(".lock")):
-        for half_written in task.folder.glob(".*"):
-            shutil.rmtree(half_written, ignore_errors=True)
+        kept = Checkpoints(task.folder, MANIFEST)
         corpus = TokenCorpus.load(task.corpus)
         plans = shard(batches(corpus, token_budget=task.token_budget), task.index, task.of)
-        done = _newest(task.folder)
+        done = kept.newest()
+        state = None if done is None else _resume(task, plans, done, kept.path(done))
         if done == len(plans):
-            return _checkpoint(task.folder, done)
+            return kept.path(done)
         configure(threads=task.threads)
-        return _run(task, corpus, plans, None if done is None else _resume(task, plans, done))
+        return _run(task, corpus, plans, state, kept)
 
 
-def _run(task: ShardTask, corpus: TokenCorpus, plans: list[BatchPlan], state: Activations | None) -> Path:
+def _run(
+    task: ShardTask,
+    corpus: TokenCorpus,
+    plans: list[BatchPlan],
+    state: Activations | None,
+    kept: Checkpoints,
+) -> Path:
     stopwatch = Stopwatch()
     device = pick_device(task.device)
     model = bridge(task.local, device, task.dtype)
@@ -104,12 +107,9 @@ def _run(task: ShardTask, corpus: TokenCorpus, plans: list[BatchPlan], state: Ac
     def keep(done: int) -> Path:
         run = collect(stopwatch, shard=task.index, of=task.of, first_batch=first, batches=done - first)
         now = _with(task, corpus, plans[:done], accumulator)
-        folder = _checkpoint(task.folder, done)
-        save(folder, replace(now, runs=(*(state.runs if state else ()), run)))
-        for older in _checkpoints(task.folder):
-            if older != done:
-                shutil.rmtree(_checkpoint(task.folder, older), ignore_errors=True)
-        return folder
+        save(kept.path(done), replace(now, runs=(*(state.runs if state else ()), run)))
+        kept.keep_only(done)
+        return kept.path(done)
 
     sizes = [int(corpus.lengths[list(plan.rows)].sum()) for plan in plans]
     name = f"activations of {task.local.spec.id}" + (f", shard {task.index}" if task.of > 1 else "")
@@ -162,8 +162,7 @@ def _located(error: NotFinite, corpus: TokenCorpus) -> ModelError:
     )
 
 
-def _resume(task: ShardTask, plans: list[BatchPlan], done: int) -> Activations:
-    folder = _checkpoint(task.folder, done)
+def _resume(task: ShardTask, plans: list[BatchPlan], done: int, folder: Path) -> Activations:
     state = load(folder)
     asked = replace(state, identity=dict(task.identity), shards=((task.index, task.of),))
     try:
@@ -181,17 +180,3 @@ def _resume(task: ShardTask, plans: list[BatchPlan], done: int) -> Activations:
             remedy="start again with --restart",
         )
     return state
-
-
-def _checkpoint(folder: Path, done: int) -> Path:
-    return folder / f"batches_{done:08d}"
-
-
-def _checkpoints(folder: Path) -> list[int]:
-    """Numbers of batches that are done in the checkpoints, ascending."""
-    names = (re.fullmatch(r"batches_(\d{8})", path.parent.name) for path in folder.glob(f"*/{MANIFEST}"))
-    return sorted(int(name[1]) for name in names if name)
-
-
-def _newest(folder: Path) -> int | None:
-    return max(_checkpoints(folder), default=None)

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,65 +20,40 @@ from rwcore.activations.intervals import frequencies_without
 from rwcore.activations.merge import check_same_pass, merge
 from rwcore.activations.summary import Summary, summary_of
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import OptionError
-from rwcore.models.device import pick_device
 from rwcore.provenance import collect
-from rwcore.store import MANIFEST, ArtefactKey, read_arrays, read_json, write_arrays, writing
+from rwcore.store import MANIFEST, ArtefactKey, read_arrays, read_json, write_arrays
 from rwcore.studies.activation_pass import ShardTask, bridge, run_shard
+from rwcore.studies.forward import (
+    ForwardOptions,
+    as_processed,
+    forward_fields,
+    identity_of,
+    keep_rows,
+)
 from rwcore.studies.frequencies import FrequencyStudy, gate_signs, require_gate
 from rwcore.studies.weights import WeightStudy
 
 PASS = "pass"
 SIGNS = "gate_signs.safetensors"
 
-DTYPES = ("float32", "bfloat16", "float16")
-
-# What fills the cache of a few cores without waste, and what keeps a GPU busy.
-CPU_TOKENS, GPU_TOKENS = 2048, 16384
-
 
 @dataclass(frozen=True)
-class PassOptions:
-    """How a pass is run. The first four decide numbers and are part of the artefact's key.
+class PassOptions(ForwardOptions):
+    """How a pass is run; sums are float64 whatever the type of the model.
 
     Attributes:
-        k: Length of the lists of extremes; 0 for none.
-        token_budget: Positions of a batch, padding included; None for what suits the device. Another batch
-            shape moves the last digits.
-        dtype: Type the model runs in: ``float32``, ``bfloat16`` or ``float16``. Sums are float64 in any case.
-        device: See `rwcore.models.device.pick_device`; of its answers the kind (cpu, cuda) decides numbers.
+        k: Length of the lists of extremes; 0 for none. Part of the artefact's key.
         shards: Parts the batches are dealt to; tasks of the engine. The result does not depend on it.
-        threads: CPU threads of a task; None leaves them as they are. A matrix product may depend on it.
-        checkpoint_every: Batches between two checkpoints.
-        restart: Discard what an interrupted pass has left, instead of going on from there.
     """
 
     k: int = 16
-    token_budget: int | None = None
-    dtype: str = "float32"
-    device: str = "auto"
     shards: int = 1
-    threads: int | None = None
-    checkpoint_every: int = 25
-    restart: bool = False
 
-    def __post_init__(self) -> None:
-        for name, option, least in (
-            ("k", "--top", 0),
-            ("token_budget", "--batch-tokens", 1),
-            ("shards", "--shards", 1),
-            ("threads", "threads", 1),
-            ("checkpoint_every", "--checkpoint-every", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise OptionError(
-                    f"{value} is less than {least}", where=option, remedy=f"give {least} or more"
-                )
-        if self.dtype not in DTYPES:
-            raise OptionError(
-                f"unknown type {self.dtype!r}", where="--dtype", remedy=f"use {', '.join(DTYPES)}"
-            )
+    LEAST: ClassVar[dict[str, tuple[str, int]]] = {
+        **ForwardOptions.LEAST,
+        "k": ("--top", 0),
+        "shards": ("--shards", 1),
+    }
 
 
 @dataclass(frozen=True)
@@ -149,22 +124,18 @@ class ActivationStudy(FrequencyStudy):
             NotGatedError: The MLPs of the model have no gate.
         """
         require_gate(self.weights)
-        local = self.weights.local
         work, options = self.weights.store.work(self._key), self.options
-        rows = work / "corpus"
-        with writing(rows):
-            rows.mkdir(parents=True, exist_ok=True)
-        self.corpus.save(rows)
+        rows = keep_rows(self.corpus, work / "corpus")
         return [
             ShardTask(
-                local=replace(local, spec=replace(local.spec, processing=self.weights.processing)),
+                local=as_processed(self.weights),
                 corpus=rows,
                 folder=work / f"shard_{index:03d}_of_{options.shards:03d}",
                 identity=tuple(sorted(self._identity.items())),
                 index=index,
                 of=options.shards,
                 k=options.k,
-                token_budget=self._token_budget,
+                token_budget=options.positions,
                 dtype=options.dtype,
                 device=options.device,
                 threads=options.threads,
@@ -206,30 +177,10 @@ class ActivationStudy(FrequencyStudy):
         )
 
     @cached_property
-    def _token_budget(self) -> int:
-        chosen = self.options.token_budget
-        return chosen or (CPU_TOKENS if self._device_kind == "cpu" else GPU_TOKENS)
-
-    @cached_property
-    def _device_kind(self) -> str:
-        """``cpu`` or ``cuda``; not looked for where it was said: the workers may have what this has not."""
-        asked = self.options.device
-        return (pick_device(asked) if asked == "auto" else asked).partition(":")[0]
-
-    @cached_property
     def _fields(self) -> dict[str, object]:
         """What decides the numbers."""
-        return {
-            "model": self.weights.local.identity(),
-            "processing": self.weights.processing,
-            "corpus": self.corpus.content_hash,
-            "tokenizer": self.corpus.tokenizer_hash,
-            "k": self.options.k,
-            "token_budget": self._token_budget,
-            "dtype": self.options.dtype,
-            "device": self._device_kind,
-            "groups": GROUPS,
-        }
+        shared = forward_fields(self.weights, self.corpus, self.options)
+        return {**shared, "k": self.options.k, "groups": GROUPS}
 
     @cached_property
     def _key(self) -> ArtefactKey:
@@ -237,9 +188,7 @@ class ActivationStudy(FrequencyStudy):
 
     @cached_property
     def _identity(self) -> dict[str, str]:
-        """The same as texts, and the software: a pass begun with other versions does not go on."""
-        versions = {name: metadata.version(name) for name in ("torch", "transformers", "transformer-lens")}
-        return {**dict(self._key.fields), **versions}
+        return identity_of(self._key)
 
 
 def activation_study(

@@ -156,9 +156,9 @@ def test_a_pass_begun_with_other_software_does_not_go_on(
     local: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped(local, tmp_path, monkeypatch)
-    version = activation_study_module().metadata.version
+    version = forward_module().metadata.version
     monkeypatch.setattr(
-        activation_study_module().metadata,
+        forward_module().metadata,
         "version",
         lambda name: "99.0" if name == "torch" else version(name),
     )
@@ -167,10 +167,10 @@ def test_a_pass_begun_with_other_software_does_not_go_on(
     assert "--restart" in str(caught.value.remedy)
 
 
-def activation_study_module():
-    from rwcore.studies import activations
+def forward_module():
+    from rwcore.studies import forward
 
-    return activations
+    return forward
 
 
 def test_a_damaged_checkpoint_is_refused(
