@@ -14,6 +14,7 @@ import typer
 
 from rwcore import __version__
 from rwcore.cli import (
+    ablate,
     activations,
     cache,
     claims,
@@ -57,7 +58,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STUDIES = (weights, activations, frequencies, roles, neurons, explorer)
+STUDIES = (weights, activations, frequencies, ablate, roles, neurons, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
 from rwcore.cli.console import paragraphs, say, size
+from rwcore.cli.forward import (
+    BatchTokens,
+    CheckpointEvery,
+    Corpus,
+    Device,
+    Dtype,
+    MaxLength,
+    Resume,
+    Scheduler,
+    Tokens,
+    Workers,
+    check_engine,
+    chosen_corpus,
+    engine_name,
+    threads_of,
+)
 from rwcore.cli.frequencies import FrequencyPlots, show_frequencies
 from rwcore.cli.options import Force, Model, Out, Palette, Processing
 from rwcore.errors import OptionError
@@ -45,27 +59,14 @@ def register(app: typer.Typer) -> None:
 def activations(
     context: typer.Context,
     model: Model,
-    corpus: Annotated[
-        str, typer.Argument(metavar="CORPUS", help="Name of a corpus, or a file or folder of text.")
-    ],
+    corpus: Corpus,
     out: Out,
-    tokens: Annotated[
-        int | None,
-        typer.Option("--tokens", metavar="N", help="Stop at the row with the N-th token; all if not given."),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", metavar="N", help="Tokens of the longest row; the corpus' own."),
-    ] = None,
+    tokens: Tokens = None,
+    max_length: MaxLength = None,
     top: Annotated[
         int, typer.Option("--top", metavar="K", help="Texts in each list of extremes; 0 for no lists.")
     ] = 16,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume/--restart", help="Go on with what an interrupted pass has left, or discard it."
-        ),
-    ] = True,
+    resume: Resume = True,
     shards: Annotated[
         int | None,
         typer.Option("--shards", metavar="N", help="Parts of the pass; one per worker if not given."),
@@ -78,42 +79,25 @@ def activations(
         list[Path] | None,
         typer.Option("--merge", metavar="DIR", help="A part computed elsewhere; give all parts of a pass."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", help="Processes on this machine (Dask), sharing its cores."),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="WHERE", help="Dask elsewhere: tcp://HOST:PORT or a scheduler file."),
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:I.")] = "auto",
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        typer.Option(help="Type the model runs in; sums are float64 in any case."),
-    ] = "float32",
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option("--batch-tokens", metavar="N", help="Positions of a batch; what suits the device."),
-    ] = None,
-    checkpoint_every: Annotated[
-        int, typer.Option("--checkpoint-every", metavar="N", help="Batches between two checkpoints.")
-    ] = 25,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    batch_tokens: BatchTokens = None,
+    checkpoint_every: CheckpointEvery = 25,
     plots: FrequencyPlots = "default",
     palette: Palette = "paper",
     processing: Processing = None,
     force: Force = False,
 ) -> None:
     """Run a pass, write what it found and print its summary."""
-    from rwcore.corpora.registry import find as find_corpus
     from rwcore.models.locate import locate
     from rwcore.models.registry import find
     from rwcore.provenance import Stopwatch
 
     stopwatch = Stopwatch()
     _check(shards, shard, merge, workers, scheduler)
-    given = {"tokens": tokens, "max_length": max_length}
-    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    spec = dataclasses.replace(find_corpus(corpus), **changed)
+    spec = chosen_corpus(corpus, tokens, max_length)
     local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
 
     from rwcore.activations.artefact import load
@@ -134,11 +118,11 @@ def activations(
         dtype=dtype,
         device=device,
         shards=(workers or 1) if shards is None else shards,
-        threads=max(1, (os.cpu_count() or 1) // workers) if workers else None,
+        threads=threads_of(workers),
         checkpoint_every=checkpoint_every,
         restart=not resume,
     )
-    with open_engine(f"local:{workers}" if workers else scheduler) as engine:
+    with open_engine(engine_name(workers, scheduler)) as engine:
         weights = weight_study(local, processing=processing, engine=engine)
         study = activation_study(weights, prepare(spec, read_encoder(local)), options)
         if shard is not None:
@@ -171,12 +155,7 @@ def _check(
     Raises:
         OptionError: They do.
     """
-    if workers is not None and workers < 1:
-        raise OptionError(f"{workers} workers", where="--workers", remedy="give 1 or more")
-    if workers and scheduler:
-        raise OptionError(
-            "a scheduler has workers of its own", where="--workers, --scheduler", remedy="give one of them"
-        )
+    check_engine(workers, scheduler)
     if shard is not None and shards is None:
         raise OptionError(
             "one part of how many?", where=f"--shard {shard}", remedy="add --shards N, the same for all parts"

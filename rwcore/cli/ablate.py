@@ -1,0 +1,286 @@
+"""``rwcore ablate``: what changes when neurons are switched off, as files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
+from rwcore.cli.forward import (
+    BatchTokens,
+    CheckpointEvery,
+    Corpus,
+    Device,
+    Dtype,
+    MaxLength,
+    Resume,
+    Scheduler,
+    Tokens,
+    Workers,
+    check_engine,
+    chosen_corpus,
+    engine_name,
+    threads_of,
+)
+from rwcore.cli.options import Force, Model, Out, Palette, Processing
+from rwcore.errors import OptionError
+
+if TYPE_CHECKING:
+    from rwcore.ablation.grid import ChosenSet
+    from rwcore.studies.ablation_export import AblationExport
+
+HELP = """What happens to the predictions of MODEL on CORPUS when neurons are ablated.
+
+Every run sets the activations of chosen neurons to zero, to their mean or to something else, everywhere
+or only where gate and post have given signs, and compares loss, entropy, rank of the right token and
+scale of the final norm with the clean run, prediction by prediction. Differences are clean − ablated:
+negative means that the intact neurons lower the metric. Runs without conditions come with as many random
+neurons of the same layers. Intervals are over documents. Writes tables (CSV, LaTeX, Markdown), figures
+(PDF, PNG), the neurons of every set and a manifest into DIR; see OUTPUTS.md.
+
+SET is a class (weakening), a class and a size (weakening:47, weakening:0.5, or conditional
+weakening:weakening for as many as that class has), a list (28.4737,31.9634 or 28.4737-4740), or @FILE
+with such a list.
+
+Runs are kept (`rwcore cache`): a grid that was interrupted goes on where it stopped, and a run is never
+made twice. Mean ablation takes its values from `rwcore activations` on the same corpus, which is run
+first if need be.
+
+Examples:
+  rwcore ablate smollm2-135m-instruct-q4_1 handmade --neurons weakening --tokens 4096 --out out/weakening
+  rwcore ablate ./my-model notes.jsonl --neurons 28.4737,31.9634 --mode zero,mean --out out/two
+  rwcore ablate ./my-model notes.jsonl --neurons weakening --gate +,- --post +,- --out out/quadrants
+  rwcore ablate allenai/OLMo-7B-0424-hf dolma-small --grid published --device cuda --out out/olmo
+"""
+
+GRIDS = ("published",)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ablate", help=paragraphs(HELP), no_args_is_help=True)(ablate)
+
+
+def ablate(
+    context: typer.Context,
+    model: Model,
+    corpus: Corpus,
+    out: Out,
+    neurons: Annotated[
+        list[str] | None, typer.Option("--neurons", metavar="SET", help="Neurons; as often as needed.")
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--mode", metavar="MODES", help="zero, mean, fixed, threshold, relu, multiply; with commas."
+        ),
+    ] = "zero",
+    gate: Annotated[
+        str, typer.Option("--gate", metavar="SIGNS", help="Only where gate has this sign: + or -, or +,-.")
+    ] = "",
+    post: Annotated[
+        str, typer.Option("--post", metavar="SIGNS", help="Only where post has this sign, likewise.")
+    ] = "",
+    parameter: Annotated[
+        float | None,
+        typer.Option("--parameter", metavar="X", help="Number that fixed, threshold and multiply need."),
+    ] = None,
+    positions: Annotated[
+        str, typer.Option("--positions", metavar="LIST", help="Only at these positions of a row: 0,5,6.")
+    ] = "",
+    grid: Annotated[
+        str | None,
+        typer.Option("--grid", metavar="NAME", help="published: the paper's own runs, instead of --neurons."),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Also random neurons of the same layers.")
+    ] = True,
+    as_published: Annotated[
+        bool,
+        typer.Option("--as-published", help="With the original's quirks: half precision, zeros dropped …"),
+    ] = False,
+    tokens: Tokens = None,
+    max_length: MaxLength = None,
+    resume: Resume = True,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    batch_tokens: BatchTokens = None,
+    checkpoint_every: CheckpointEvery = 25,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
+    palette: Palette = "paper",
+    processing: Processing = None,
+    force: Force = False,
+) -> None:
+    """Run a grid of ablations, write what it found and print its summary."""
+    from rwcore.models.locate import locate
+    from rwcore.models.registry import find
+    from rwcore.provenance import Stopwatch
+
+    stopwatch = Stopwatch()
+    check_engine(workers, scheduler)
+    _check(neurons, grid)
+    spec = chosen_corpus(corpus, tokens, max_length)
+    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+
+    from rwcore.ablation.compare import AS_PUBLISHED, FIXED
+    from rwcore.ablation.grid import choose_set, experiments, interventions, published_grid
+    from rwcore.corpora.encoder import read_encoder
+    from rwcore.corpora.prepare import prepare
+    from rwcore.parallel import open_engine
+    from rwcore.runtime import peak_memory_bytes
+    from rwcore.stats.classes import class_codes, classes_of
+    from rwcore.studies.ablation_export import export_ablations
+    from rwcore.studies.ablations import AblationStudy
+    from rwcore.studies.activations import PassOptions, activation_study
+    from rwcore.studies.folder import check_target
+    from rwcore.studies.forward import ForwardOptions
+    from rwcore.studies.weights import weight_study
+
+    check_target(out, force=force)
+    given = {
+        "token_budget": batch_tokens,
+        "dtype": dtype,
+        "device": device,
+        "threads": threads_of(workers),
+        "checkpoint_every": checkpoint_every,
+        "restart": not resume,
+    }
+    with open_engine(engine_name(workers, scheduler)) as engine:
+        weights = weight_study(local, processing=processing, engine=engine)
+        todo = interventions(
+            _words(mode),
+            _words(gate),
+            _words(post),
+            parameter=parameter,
+            positions=tuple(_number(word) for word in _words(positions)) or None,
+            as_published=as_published,
+        )
+        codes, classes = class_codes(weights.cosines), classes_of(weights.cosines)
+        if grid is not None:
+            planned = published_grid(codes, classes)
+        else:
+            sets = [_set(text, choose_set(text, codes, classes)) for text in neurons or ()]
+            planned = experiments(sets, todo, baselines=baselines)
+        rows = prepare(spec, read_encoder(local))
+        study = AblationStudy(
+            weights,
+            rows,
+            activation_study(weights, rows, PassOptions(**given)),  # type: ignore[arg-type]
+            ForwardOptions(**given),  # type: ignore[arg-type]
+            AS_PUBLISHED if as_published else FIXED,
+        )
+        export = export_ablations(
+            study,
+            planned,
+            out,
+            plots=plots,
+            palette=palette,
+            force=force,
+            command=shlex.join(["rwcore", *context.obj]),
+        )
+    _summarise(export)
+    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+
+
+def _check(neurons: list[str] | None, grid: str | None) -> None:
+    """Refuse a command that says nothing to run, or two things.
+
+    Raises:
+        OptionError: It does.
+    """
+    if grid is not None and grid not in GRIDS:
+        raise OptionError(f"there is no grid {grid!r}", where="--grid", remedy=f"use {', '.join(GRIDS)}")
+    if neurons and grid:
+        raise OptionError(
+            "the grid has its own neurons", where="--grid, --neurons", remedy="give one of them"
+        )
+    if not neurons and not grid:
+        raise OptionError(
+            "no neurons are named",
+            where="--neurons",
+            remedy="give --neurons weakening, a list such as 28.4737,31.9634, or --grid published",
+        )
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _number(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as error:
+        raise OptionError(
+            f"{word!r} is no position", where="--positions", remedy="give whole numbers from 0: 0,5,6"
+        ) from error
+
+
+def _set(text: str, chosen: ChosenSet | None) -> ChosenSet:
+    """The chosen set, which must be there and have neurons.
+
+    Raises:
+        OptionError: It has none, or the class has too few.
+    """
+    if chosen is None:
+        raise OptionError(
+            "the class has fewer neurons than asked for",
+            where=f"--neurons {text}",
+            remedy="ask for fewer, or for the whole class (`rwcore weights` counts them)",
+        )
+    if not len(chosen.neurons):
+        raise OptionError(
+            "the model has no such neurons",
+            where=f"--neurons {text}",
+            remedy="name a class that it has (`rwcore weights` counts them)",
+        )
+    return chosen
+
+
+def _summarise(export: AblationExport) -> None:
+    facts = export.manifest
+    say(
+        f"{facts['model']['model']} on {facts['corpus']['id']}: {facts['tokens']:,} tokens, "
+        f"{len(facts['runs'])} runs beside the clean one"
+    )
+    if len(export.comparison.table):
+        show(_means(export))
+    for failure in export.comparison.failures:
+        remark(f"not run: {failure.name}: {failure.error}" + (f" ({failure.where})" if failure.where else ""))
+    say(f"{len(facts['files']) + 1} files in {export.folder}")
+
+
+def _means(export: AblationExport) -> Table:
+    """Mean differences with intervals, a row for each run."""
+    frame = export.comparison.table
+    headers: list[str | Column] = [
+        "neurons",
+        "set to",
+        right("Δ loss"),
+        right("Δ entropy"),
+        right("rank changed"),
+    ]
+    rows = []
+    labels = ["set", "baseline", "mode", "gate", "post"]
+    for (name, baseline, mode, gate, post), part in frame.groupby(labels, sort=False):
+        by_metric = {row["metric"]: row for row in part.to_dict("records")}
+        condition = "".join(f" {what}{sign}" for what, sign in (("gate", gate), ("post", post)) if sign)
+        rows.append(
+            (
+                f"{name}{', random baseline' if baseline else ''}",
+                f"{mode}{condition}",
+                _mean(by_metric["loss"]),
+                _mean(by_metric["entropy"]),
+                f"{by_metric['rank']['changed']:.1%}",
+            )
+        )
+    return table("clean − ablated, mean over predictions [95 % interval over documents]", headers, rows)
+
+
+def _mean(row: Mapping[Any, Any]) -> str:
+    return f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
