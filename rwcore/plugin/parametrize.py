@@ -200,8 +200,13 @@ def pytest_generate_tests(metafunc: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the papers asked for; with a budget, put cheap claims first."""
+    """Keep the papers asked for; with a budget, put cheap claims first; let real models take their time."""
     settings = config.stash[SETTINGS]
+    for item in items:
+        spec = subject_spec(item)
+        if spec is not None and spec.kind in REAL_MODELS:
+            # The limit that stops a hanging test would stop a pass over a text, which takes minutes or days.
+            item.add_marker(pytest.mark.timeout(0))
     if settings.papers:
         unwanted = [item for item in items if not _wanted(config, item, settings.papers)]
         if unwanted:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +20,8 @@ from rwcore.corpora.encoder import read_encoder
 from rwcore.golden.paths import published_dir
 from rwcore.models.spec import LocalModel
 from rwcore.parallel import InProcess
+from rwcore.plugin.options import SETTINGS
+from rwcore.plugin.parametrize import pytest_collection_modifyitems
 from rwcore.plugin.subjects import Kind, ModelSubject, SubjectSpec
 from rwcore.plugin.tables import TablesSubject
 from rwcore.plugin.text import own_text, paper_text, stand_in_text
@@ -157,3 +162,23 @@ def test_published_tables_have_the_columns_of_the_statistics() -> None:
     pooled, _ = subject.frequency_correlations(lambda _: {}, pooled=True)
     assert len(pooled) == 15
     assert subject.sample() is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "limited"),
+    [
+        (Kind.PAPER, False),
+        (Kind.PACKAGED, False),
+        (Kind.OTHER, False),
+        (Kind.STAND_IN, True),
+        (Kind.TABLES, True),
+    ],
+)
+def test_a_pass_of_a_real_model_is_not_stopped_by_the_limit_of_tests(kind: Kind, limited: bool) -> None:
+    markers: list[Any] = []
+    spec = SubjectSpec(kind, "org/model", ("org/model",))
+    item = SimpleNamespace(callspec=SimpleNamespace(params={"subject": spec}), add_marker=markers.append)
+    settings = SimpleNamespace(papers=(), budget_seconds=None)
+    config = SimpleNamespace(stash={SETTINGS: settings})
+    pytest_collection_modifyitems(config, [item])  # type: ignore[arg-type, list-item]
+    assert [marker.mark.args for marker in markers] == ([] if limited else [(0,)])
