@@ -25,8 +25,11 @@ def run_hooks(model: Any, batch: Batch, hooks: Sequence[tuple[str, Callable[...,
     Returns:
         Whether a hook has ended the pass by raising `Finished`.
     """
-    options: dict[str, Any] = {"use_cache": False}
-    device = next(model.parameters()).device
+    parameter = next(model.parameters())
+    device = parameter.device
+    # Keys and values of a single pass are not used again. In half precision they are kept nevertheless: the
+    # rotary embedding of OLMo makes float32 of queries and keys, and only the cache brings them back.
+    options: dict[str, Any] = {"use_cache": False} if parameter.dtype == torch.float32 else {}
     if not bool(batch.mask.all()):
         options["attention_mask"] = batch.mask.long().to(device)
     try:

@@ -158,3 +158,22 @@ def test_an_activation_function_that_is_not_the_models_is_noticed(tmp_path: Path
         seen(bridge, batch())
     with pytest.raises(ModelError, match="no blocks"):
         seen(SimpleNamespace(blocks=[]), batch())
+
+
+@pytest.mark.parametrize("name", ["llama", "olmo"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_models_in_half_precision_are_close_to_those_in_single(
+    name: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    local = local_model(build(name, tmp_path / name))
+    found = []
+    for precision in (torch.float32, dtype):
+        bridge = load_bridge(local, dtype=precision)
+        accumulator = ActivationAccumulator(bridge.cfg.n_layers, bridge.cfg.d_mlp, k=2)
+        given = batch()
+        add_batch(bridge, given, accumulator, group_of(given.rows))
+        found.append(accumulator.statistics())
+    for single, half in zip(*found, strict=True):
+        assert single.tokens == half.tokens
+        apart = (single.overall_means() - half.overall_means()).abs().max()
+        assert 0 < float(apart) < 0.05 * float(single.overall_means().abs().max())
