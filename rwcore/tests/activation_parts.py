@@ -17,6 +17,13 @@ IDENTITY = {"model": "tiny", "corpus": "sha256:00"}
 Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
+def quadrants(gate: Tensor, in_: Tensor, mask: Tensor | None = None) -> Tensor:
+    """In which quadrant each neuron is at each token, [quadrant *token neuron], from the signs alone."""
+    gate_signs, in_signs = (gate > 0, gate < 0), (in_ > 0, in_ < 0)
+    inside = torch.stack([gate_side & in_side for gate_side in gate_signs for in_side in in_signs])
+    return inside if mask is None else inside & mask[..., None]
+
+
 def random_batch(seed: int, n_batch: int = 4, n_pos: int = 9, n_neurons: int = 70) -> Part:
     """gate, in, act, mask, rows, groups."""
     generator = torch.Generator().manual_seed(seed)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from rwcore.activations.accumulate import ActivationAccumulator, LayerAccumulator, NotFinite
 from rwcore.activations.fixed import Units, add_fixed, to_fixed
 from rwcore.activations.groups import GROUPS, MOST, add_counts, group_of
-from rwcore.activations.quadrants import LISTS, QUADRANTS, QUANTITIES, quadrants
+from rwcore.activations.quadrants import LISTS, QUADRANTS, QUANTITIES
 from rwcore.activations.statistics import LayerStatistics, merge_layers
 from rwcore.benchmarks.reference.activations import NAMES, statistics_of
 from rwcore.errors import ModelError, OptionError
-from rwcore.tests.activation_parts import Part, random_batch, same
+from rwcore.tests.activation_parts import Part, quadrants, random_batch, same
 
 # Ties, zeros of both signs, underflow, and large numbers.
 NUMBERS = st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0, -1.0, 0.5, -2.0, 3.25, -1e-30, 1e-45, -200.0, 1e3, 0.1])

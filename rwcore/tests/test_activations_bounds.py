@@ -22,12 +22,11 @@ from rwcore.activations.capture import run_layers
 from rwcore.activations.fixed import from_fixed
 from rwcore.activations.groups import GROUPS, group_of
 from rwcore.activations.merge import merge
-from rwcore.activations.quadrants import quadrants
 from rwcore.activations.statistics import LayerStatistics
 from rwcore.corpora.batches import BatchPlan, batches, shard
 from rwcore.corpora.tokens import TokenCorpus
 from rwcore.models.load import load_bridge
-from rwcore.tests.activation_parts import same_all
+from rwcore.tests.activation_parts import quadrants, same_all
 from rwcore.tests.corpus_makers import rows_corpus
 
 K = 4
