@@ -125,6 +125,18 @@ def ablate(
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
     _check(neurons, grid)
+    if grid is not None:
+        # Its modes and conditions are those of the paper.
+        _refuse_beside_grid(
+            {
+                "--mode": mode != "zero",
+                "--gate": bool(gate),
+                "--post": bool(post),
+                "--parameter": parameter is not None,
+                "--positions": bool(positions),
+                "--no-baselines": not baselines,
+            }
+        )
     spec = chosen_corpus(corpus, tokens, max_length)
     local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
 
@@ -205,6 +217,21 @@ def _check(neurons: list[str] | None, grid: str | None) -> None:
             "no neurons are named",
             where="--neurons",
             remedy="give --neurons weakening, a list such as 28.4737,31.9634, or --grid published",
+        )
+
+
+def _refuse_beside_grid(given: Mapping[str, bool]) -> None:
+    """Refuse options that would have no effect on a named grid.
+
+    Raises:
+        OptionError: There are some.
+    """
+    idle = [name for name, there in given.items() if there]
+    if idle:
+        raise OptionError(
+            "a named grid has its own modes, conditions and baselines",
+            where=", ".join(["--grid", *idle]),
+            remedy=f"leave {' and '.join(idle)} out, or give --neurons instead of --grid",
         )
 
 

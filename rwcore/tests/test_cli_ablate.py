@@ -110,6 +110,7 @@ def test_as_published_drops_what_did_not_change(model: Path, text: Path, tmp_pat
         (("--neurons", "0.1", "--gate", "plus"), ("plus",)),
         (("--neurons", "0.1", "--positions", "one"), ("one", "--positions")),
         (("--neurons", "0.1", "--grid", "published"), ("one of them",)),
+        (("--grid", "published", "--gate", "+", "--no-baselines"), ("--gate and --no-baselines",)),
         (("--grid", "mine"), ("mine", "published")),
         (("--neurons", "0.1", "--workers", 0), ("0 workers",)),
     ],
