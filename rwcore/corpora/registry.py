@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import functools
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rwcore.corpora.spec import FILE, HUB, LONGEST_ROW, CorpusSpec
 from rwcore.errors import CorpusError, OptionError
+from rwcore.models.registry_file import RegistryFile
 
 CORPORA_TOML = Path(__file__).with_name("corpora.toml")
 TOKENS = "tokens.safetensors"
@@ -110,31 +110,10 @@ def read_registry(path: Path = CORPORA_TOML) -> CorpusRegistry:
         CorpusError: The file is not TOML, a key is missing, unknown or of the wrong type, keys contradict
             each other, or two corpora answer to one name; the message names the file and the key.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CorpusError(f"the registry of corpora cannot be read: {error}", where=str(path)) from error
-    try:
-        entries = _File.model_validate(content).corpus
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise CorpusError(
-            f"the registry of corpora is invalid: {first['msg']} (got {first['input']!r:.60})",
-            where=f"{path}: {_key(content, first['loc'])}",
-            remedy="see the list of keys at the top of corpora.toml",
-        ) from error
-    corpora: dict[str, CorpusSpec] = {}
-    names: dict[str, str] = {}
-    for entry in entries:
-        for name in dict.fromkeys(name.lower() for name in (entry.id, *entry.aliases)):
-            if name in names:
-                raise CorpusError(
-                    f"the registry of corpora is invalid: two corpora answer to {name!r}",
-                    where=f"{path}: {names[name]} and {entry.id}",
-                    remedy="change an id or alias",
-                )
-            names[name] = entry.id
-        corpora[entry.id] = _spec(entry, path)
+    file = RegistryFile(path, "corpus", "corpora", CorpusError)
+    entries = file.read(_File).corpus
+    names = file.names((one.id, (one.id, *one.aliases)) for one in entries)
+    corpora = {entry.id: _spec(entry, file) for entry in entries}
     about = {entry.id: entry.about for entry in entries}
     said = {entry.id: _published(entry.published) for entry in entries if entry.published is not None}
     return CorpusRegistry(corpora, names, about, said)
@@ -145,30 +124,15 @@ def _published(entry: _Published) -> Published:
     return Published(tuple(entry.rows), (low, high), entry.mean_length, entry.longest)
 
 
-def _spec(entry: _Entry, path: Path) -> CorpusSpec:
+def _spec(entry: _Entry, file: RegistryFile) -> CorpusSpec:
     """The entry's spec, with errors that name the file."""
     if (entry.source == HUB) != bool(entry.location):
         needs = "needs" if entry.source == HUB else "has no"
-        raise CorpusError(
-            f"the registry of corpora is invalid: the source {entry.source!r} {needs} location",
-            where=f"{path}: {entry.id}: location",
-            remedy="see the list of keys at the top of corpora.toml",
-        )
+        raise file.invalid(f"the source {entry.source!r} {needs} location", f"{entry.id}: location")
     try:
         return entry.spec()
     except OptionError as error:
-        raise CorpusError(error.what, where=f"{path}: {error.where}", remedy=error.remedy) from error
-
-
-def _key(content: dict[str, object], loc: tuple[int | str, ...]) -> str:
-    """The path of a key for a person: ``corpus 3 (handmade).bos``."""
-    key = ".".join(str(part) for part in loc)
-    if len(loc) > 1 and loc[0] == "corpus" and isinstance(loc[1], int):
-        entries = content["corpus"]
-        entry = entries[loc[1]] if isinstance(entries, list) else {}
-        name = entry.get("id", "without id") if isinstance(entry, dict) else "not a table"
-        key = ".".join([f"corpus {loc[1] + 1} ({name})", *(str(part) for part in loc[2:])])
-    return key
+        raise CorpusError(error.what, where=f"{file.path}: {error.where}", remedy=error.remedy) from error
 
 
 @functools.cache

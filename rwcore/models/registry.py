@@ -6,13 +6,13 @@ import dataclasses
 import difflib
 import functools
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rwcore.errors import ModelError
+from rwcore.models.registry_file import RegistryFile
 from rwcore.models.spec import FOLDER, GGUF, HUB, WHEEL, ModelSpec
 
 MODELS_TOML = Path(__file__).with_name("models.toml")
@@ -94,46 +94,14 @@ def read_registry(path: Path = MODELS_TOML) -> Registry:
         ModelError: The file is not TOML, a key is missing, unknown or of the wrong type, or two models
             answer to one name; the message names the file and the key.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"the registry of models cannot be read: {error}", where=str(path)) from error
-    try:
-        entries = _File.model_validate(content).model
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(
-            f"the registry of models is invalid: {first['msg']} (got {first['input']!r:.60})",
-            where=f"{path}: {_key(content, first['loc'])}",
-            remedy="see the list of keys at the top of models.toml",
-        ) from error
-    models: dict[str, ModelSpec] = {}
-    names: dict[str, str] = {}
-    for entry in entries:
-        # `dict.fromkeys`: an alias may repeat the short name, but each name is checked once.
-        for name in dict.fromkeys(n.lower() for n in (entry.id, entry.id.rpartition("/")[2], *entry.aliases)):
-            if name in names:
-                raise ModelError(
-                    f"the registry of models is invalid: two models answer to {name!r}",
-                    where=f"{path}: models {names[name]} and {entry.id}",
-                    remedy="change an id or alias",
-                )
-            names[name] = entry.id
-        models[entry.id] = entry.spec()
+    file = RegistryFile(path, "model", "models", ModelError)
+    entries = file.read(_File).model
+    # An alias may repeat the short name.
+    names = file.names((one.id, (one.id, one.id.rpartition("/")[2], *one.aliases)) for one in entries)
+    models = {entry.id: entry.spec() for entry in entries}
     for spec in models.values():
         _check(spec, models, path)
     return Registry(models, names)
-
-
-def _key(content: dict[str, object], loc: tuple[int | str, ...]) -> str:
-    """The path of a key for a person: ``model 3 (gpt2).d_mlp``."""
-    key = ".".join(str(part) for part in loc)
-    if len(loc) > 1 and loc[0] == "model" and isinstance(loc[1], int):
-        entries = content["model"]
-        entry = entries[loc[1]] if isinstance(entries, list) else {}
-        name = entry.get("id", "without id") if isinstance(entry, dict) else "not a table"
-        key = ".".join([f"model {loc[1] + 1} ({name})", *(str(part) for part in loc[2:])])
-    return key
 
 
 def _check(spec: ModelSpec, models: dict[str, ModelSpec], path: Path) -> None:
