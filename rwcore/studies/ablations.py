@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rwcore.ablation.compare import FIXED, REPORTED, compare_run, differences, paired_table
 from rwcore.ablation.grid import Experiment
@@ -20,7 +20,7 @@ from rwcore.corpora.tokens import TokenCorpus
 from rwcore.errors import OptionError, RwcoreError
 from rwcore.plots.ablation_names import RunCounts
 from rwcore.store import ArtefactKey
-from rwcore.studies.ablation_runs import DEFINITION, RunTask, ablation_hash, read_run, run
+from rwcore.studies.ablation_runs import CLEAN, DEFINITION, RunTask, ablation_hash, read_run, run
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
 from rwcore.studies.frequencies import FrequencyStudy, gate_signs
@@ -30,6 +30,8 @@ from rwcore.weights.shape import read_shape
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class AblationStudy:
         Raises:
             RwcoreError: The run cannot be made.
         """
-        return read_run(run(self._task(None, "clean")))
+        (found,) = self._map(run, [self._task(None, CLEAN)])
+        return read_run(found)
 
     def runs(self, experiments: Sequence[Experiment]) -> list[Path | Failure]:
         """The artefacts of experiments, in their order; computed on the engine if the store has them not.
@@ -125,14 +128,15 @@ class AblationStudy:
                 tasks.append(self._task(self.ablation(experiment), name))
             except RwcoreError as error:
                 tasks.append(_failure(name, error))
-        able = [task for task in tasks if isinstance(task, RunTask)]
+        found = iter(self._map(attempt, [task for task in tasks if isinstance(task, RunTask)]))
+        return [task if isinstance(task, Failure) else next(found) for task in tasks]
+
+    def _map(self, function: Callable[[RunTask], Found], tasks: Sequence[RunTask]) -> list[Found]:
+        """Make runs on the engine, the clean one too: this machine may have no GPU."""
         try:
-            found = iter(
-                self.weights.engine.map(attempt, able, desc=f"ablations of {self.weights.local.spec.id}")
-            )
+            return self.weights.engine.map(function, tasks, desc=f"ablations of {self.weights.local.spec.id}")
         finally:
             bridge.cache_clear()  # the model; workers keep theirs for the next run
-        return [task if isinstance(task, Failure) else next(found) for task in tasks]
 
     def compare(self, experiments: Sequence[Experiment]) -> Comparison:
         """Clean minus ablated of every experiment and metric; one run at a time is in memory."""
@@ -177,15 +181,11 @@ class AblationStudy:
         store = self.weights.store
         if options.restart:
             shutil.rmtree(store.work(key), ignore_errors=True)
-        folder = None
-        if ablation is not None:
-            folder = self._shared / "ablations" / key.digest
-            folder.mkdir(parents=True, exist_ok=True)
-            save_ablation(folder, ablation)
+        folder = None if ablation is None else self._saved(ablation)
         return RunTask(
             local=as_processed(self.weights),
             store=store,
-            corpus=keep_rows(self.corpus, self._shared / "corpus"),
+            corpus=self._rows,
             ablation=folder,
             name=name,
             key=key,
@@ -199,10 +199,19 @@ class AblationStudy:
         )
 
     @cached_property
-    def _shared(self) -> Path:
-        """What the tasks of this study read, wherever they run."""
-        fields = forward_fields(self.weights, self.corpus, self.options)
-        return self.weights.store.work(ArtefactKey.of("ablation-tasks", DEFINITION, **fields))
+    def _rows(self) -> Path:
+        """The rows, written once for all runs."""
+        return keep_rows(self.corpus, self.weights.store)
+
+    def _saved(self, ablation: Ablation) -> Path:
+        """The artefact from which a worker reads what it is to do."""
+
+        def compute(folder: Path) -> dict[str, object]:
+            save_ablation(folder, ablation)
+            return {"neurons": len(ablation.neurons), "intervention": ablation.intervention.label}
+
+        key = ArtefactKey.of("ablation", DEFINITION, ablation=ablation_hash(ablation))
+        return self.weights.store.get_or_compute(key, compute)
 
 
 def name_of(experiment: Experiment) -> str:
@@ -212,11 +221,13 @@ def name_of(experiment: Experiment) -> str:
 
 
 def attempt(task: RunTask) -> Path | Failure:
-    """Make a run; an error that rwcore explains is returned, so that a grid goes on."""
+    """Make a run. Whatever goes wrong is returned, so that the other runs of a grid go on."""
     try:
         return run(task)
     except RwcoreError as error:
         return _failure(task.name, error)
+    except Exception as error:  # of libraries: no memory left on a GPU, for instance
+        return Failure(task.name, f"{type(error).__name__}: {error}", None, None)
 
 
 def _failure(name: str, error: RwcoreError) -> Failure:

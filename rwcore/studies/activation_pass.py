@@ -29,6 +29,7 @@ from rwcore.models.load import load_bridge
 from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure, counting
+from rwcore.store import writing
 from rwcore.studies.checkpoints import Checkpoints
 
 
@@ -74,7 +75,8 @@ def run_shard(task: ShardTask) -> Path:
         ModelError: An activation is not finite; layer, document and position are named.
         NotGatedError: The MLPs of the model have no gate.
     """
-    task.folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(task.folder):
+        task.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(task.folder.with_suffix(".lock")):
         kept = Checkpoints(task.folder, MANIFEST)
         corpus = TokenCorpus.load(task.corpus)

@@ -125,7 +125,7 @@ class ActivationStudy(FrequencyStudy):
         """
         require_gate(self.weights)
         work, options = self.weights.store.work(self._key), self.options
-        rows = keep_rows(self.corpus, work / "corpus")
+        rows = keep_rows(self.corpus, self.weights.store)
         return [
             ShardTask(
                 local=as_processed(self.weights),

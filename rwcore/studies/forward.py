@@ -8,11 +8,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from rwcore.corpora.tokens import TokenCorpus
+from rwcore.corpora.tokens import FORMAT, TokenCorpus
 from rwcore.errors import OptionError
 from rwcore.models.device import pick_device
 from rwcore.models.spec import LocalModel
-from rwcore.store import ArtefactKey, writing
+from rwcore.store import ArtefactKey, Store
 from rwcore.studies.weights import WeightStudy
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -100,13 +100,16 @@ def as_processed(weights: WeightStudy) -> LocalModel:
     return replace(local, spec=replace(local.spec, processing=weights.processing))
 
 
-def keep_rows(corpus: TokenCorpus, folder: Path) -> Path:
-    """Write the rows where workers find them.
+def keep_rows(corpus: TokenCorpus, store: Store) -> Path:
+    """The rows as an artefact, where workers find them.
 
     Raises:
-        StoreError: The folder cannot be written.
+        StoreError: The store cannot be written.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    corpus.save(folder)
-    return folder
+
+    def compute(folder: Path) -> dict[str, object]:
+        corpus.save(folder)
+        return {"rows": len(corpus), "tokens": corpus.n_tokens}
+
+    key = ArtefactKey.of("rows", FORMAT, content=corpus.content_hash, tokenizer=corpus.tokenizer_hash)
+    return store.get_or_compute(key, compute)
