@@ -1,21 +1,22 @@
-"""A tolerance that depends on how much of the paper's text a value was computed on.
+"""Tolerances that depend on how much of the paper's text a value was computed on.
 
 On the whole text a published value must come out as printed. On a sample it moves by what another sample of
-texts would move it; the claim file says how much that is for a large sample. On fewer tokens than that the
-interval over documents speaks for itself.
+texts would move it; the claim file says how much that is for a large sample, or how many standard errors. On
+fewer tokens than that the interval over documents speaks for itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from rwcore.claim.check import Check
+from rwcore.claim.check import NOT_COMPARABLE, Check, check_of, distance, numbers
 from rwcore.claim.deviation import Deviation
 from rwcore.claim.problems import complaint
 from rwcore.claim.sample import Sample, in_short
-from rwcore.claim.values import Interval, Row, Value
+from rwcore.claim.values import Interval, Row, Value, any_nan, ends
 
 
 class Sampled(Deviation):
@@ -96,3 +97,92 @@ class FittedToText(Deviation):
     def text(self) -> str:
         """In a few words."""
         return f"±{self.abs:g}{self.note}"
+
+
+NORMAL_95 = 1.959964
+"""Standard errors between an estimate and an end of its 95 % interval."""
+
+
+class SampledMean(Deviation):
+    """Relative and absolute, the larger of them; on a sample also a number of standard errors.
+
+    * whole text: |Δ| of the estimate at most ``max(rel · |published|, abs)``;
+    * sample: ``errors`` standard errors more, which are those of the *interval* over documents. Values that
+      agree only because the sample is small say nothing: if the standard errors amount to more than half of
+      the published value, and to more than what the whole text allows, agreement is undecided;
+    * a number without an interval (a median, a quartile): from ``enough`` tokens on, twice what the whole
+      text allows; below, agreement is undecided.
+
+    Attributes:
+        rel: Relative, of the published value.
+        abs: Absolute.
+        errors: Standard errors on a sample.
+        enough: Tokens of a sample from which a number without an interval is compared.
+    """
+
+    kind: Literal["sampled_mean"]
+    rel: NonNegativeFloat = 0.0
+    abs: PositiveFloat
+    errors: PositiveFloat = 4.0
+    enough: PositiveInt = 1_000_000
+
+    def allowance(self, expected: float, obtained: float, row: Row) -> float:
+        """What the whole text allows; see `on` for a sample."""
+        return max(self.rel * abs(expected), self.abs)
+
+    def check(self, expected: Value, obtained: Value, row: Row) -> Check:
+        """Compare the estimate."""
+        return super().check(
+            expected, obtained.estimate if isinstance(obtained, Interval) else obtained, row
+        )
+
+    def on(self, sample: Sample | None) -> Deviation:
+        """The tolerance for values that come from some text; without a text, that for the whole."""
+        if sample is None or sample.complete:
+            return self
+        kind: Any = "mean_on_sample"
+        return MeanOnSample(kind=kind, because=self.because, whole=self, tokens=sample.tokens)
+
+    @property
+    def text(self) -> str:
+        """In a few words."""
+        return f"±{100 * self.rel:g} %, at least ±{self.abs:g}" if self.rel else f"±{self.abs:g}"
+
+
+class MeanOnSample(Deviation):
+    """A `SampledMean` tolerance on a sample; no kind of the claim file.
+
+    Attributes:
+        whole: What the whole text allows.
+        tokens: Size of the sample.
+    """
+
+    kind: Literal["mean_on_sample"]
+    whole: SampledMean
+    tokens: int
+
+    def allowance(self, expected: float, obtained: float, row: Row) -> float:
+        """Twice what the whole text allows: for numbers without an interval."""
+        return 2 * self.whole.allowance(expected, obtained, row)
+
+    def check(self, expected: Value, obtained: Value, row: Row) -> Check:
+        """Compare the estimate, with what its standard errors add."""
+        if not isinstance(obtained, Interval):
+            found = super().check(expected, obtained, row)
+            few = self.tokens < self.whole.enough
+            return replace(found, ok=None) if few and found.ok else found
+        wanted, _ = numbers(self.kind, expected, obtained)
+        if any_nan(wanted, *ends(obtained), obtained.estimate):
+            return NOT_COMPARABLE
+        base = self.whole.allowance(wanted, obtained.estimate, row)
+        errors = self.whole.errors * (obtained.high - obtained.low) / (2 * NORMAL_95)
+        delta = distance(wanted, obtained.estimate)
+        ok: bool | None = delta <= base + errors
+        if ok and errors > max(base, abs(wanted) / 2):
+            ok = None
+        return check_of(delta, base + errors, ok)
+
+    @property
+    def text(self) -> str:
+        """In a few words."""
+        return f"{self.whole.text} and {self.whole.errors:g} standard errors on {in_short(self.tokens)} tokens"

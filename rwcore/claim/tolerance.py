@@ -16,7 +16,7 @@ from rwcore.claim.check import NOT_COMPARABLE, Check, ValueTolerance, check_of, 
 from rwcore.claim.deviation import FLOAT_NOISE, Band, Figure, Float, Rounded, Stored, Within
 from rwcore.claim.problems import Strict, reject_bare
 from rwcore.claim.sample import Sample
-from rwcore.claim.sampled import Sampled
+from rwcore.claim.sampled import Sampled, SampledMean
 from rwcore.claim.values import (
     Interval,
     Row,
@@ -299,6 +299,7 @@ Tolerance = Annotated[
     | Within
     | Stored
     | Sampled
+    | SampledMean
     | Band
     | Prediction
     | AtMost
@@ -327,7 +328,7 @@ def compares_sets(tolerance: Tolerance) -> bool:
 
 
 def on_text(tolerance: Tolerance, sample: Sample | None) -> Tolerance:
-    """A tolerance for values from some text: `Sampled` kinds take the width that its size allows.
+    """A tolerance for values from some text: the sampled kinds take the width that its size allows.
 
     Args:
         tolerance: As written in the claim file.
@@ -335,4 +336,4 @@ def on_text(tolerance: Tolerance, sample: Sample | None) -> Tolerance:
     """
     if isinstance(tolerance, AllOf):
         return tolerance.model_copy(update={"of": [on_text(member, sample) for member in tolerance.of]})
-    return tolerance.on(sample) if isinstance(tolerance, Sampled) else tolerance  # type: ignore[return-value]
+    return tolerance.on(sample) if isinstance(tolerance, Sampled | SampledMean) else tolerance  # type: ignore[return-value]

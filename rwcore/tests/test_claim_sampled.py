@@ -162,3 +162,48 @@ def test_a_sample_in_words(tokens: int, whole: int | None, text: str, complete: 
 )
 def test_numbers_of_tokens_in_short(number: int, text: str) -> None:
     assert in_short(number) == text
+
+
+MEAN = {"kind": "sampled_mean", "rel": 0.03, "abs": 2e-4, "because": "half precision"}
+
+
+@pytest.mark.parametrize(
+    ("published", "off", "agrees"),
+    [(-0.158, 0.0047, True), (-0.158, 0.0048, False), (-0.0001, 1.9e-4, True), (-0.0001, 2.1e-4, False)],
+)
+def test_a_mean_on_the_whole_text_is_within_the_larger_of_two(
+    published: float, off: float, agrees: bool
+) -> None:
+    expectation = Expectation.model_validate(
+        {"scope": "published", "models": ["m"], "values": published, "tolerance": MEAN}
+    )
+    for value in (published + off, Interval(-9.0, 9.0, published + off)):
+        assert evaluate(expectation, {"value": value}, published, sample(WHOLE)).agrees is agrees
+        assert evaluate(expectation, {"value": value}, published, None).agrees is agrees
+
+
+@pytest.mark.parametrize(
+    ("off", "half_width", "agrees"),
+    [
+        (0.0, 0.01, True),
+        (0.03, 0.01, True),  # 0.0273 + 4 · 0.0051
+        (0.05, 0.01, False),
+        (0.4, 0.3, None),  # four standard errors are more than half of the value
+        (0.0, 0.3, None),
+        (0.9, 0.3, False),
+    ],
+)
+def test_a_mean_on_a_sample_has_its_standard_errors_too(
+    off: float, half_width: float, agrees: bool | None
+) -> None:
+    value = PUBLISHED + off
+    found = compare(Interval(value - half_width, value + half_width, value), sample(M), MEAN)
+    assert found.agrees is agrees
+    assert compare(Interval(math.nan, math.nan, value), sample(M), MEAN).agrees is False
+
+
+def test_a_number_without_interval_needs_a_large_sample() -> None:
+    assert compare(PUBLISHED + 0.05, sample(M), MEAN).agrees is True  # twice 3 %
+    assert compare(PUBLISHED + 0.056, sample(M), MEAN).agrees is False
+    assert compare(PUBLISHED, sample(M - 1), MEAN).agrees is None
+    assert compare(PUBLISHED + 0.056, sample(M - 1), MEAN).agrees is False
