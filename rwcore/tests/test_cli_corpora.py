@@ -17,7 +17,8 @@ from fixtures.tiny import save_tokenizer
 from rwcore.corpora.registry import registry
 from rwcore.corpora.tokens import TokenCorpus
 from rwcore.studies.corpus_export import COLUMNS, SCHEMA
-from rwcore.tests.command_line import OUTPUTS, Done, assert_explained, documented, environment, names, rwcore
+from rwcore.tests.command_line import OUTPUTS, assert_explained, documented, environment, names, rwcore
+from rwcore.tests.corpus_commands import labelled_lines, lettered_model, make
 from rwcore.tests.hub_sets import COMMIT, lay_out, offline_hub, parts, rows_of
 
 _environment = pytest.fixture(autouse=True)(environment)
@@ -26,24 +27,8 @@ hub = pytest.fixture(autouse=True)(offline_hub)
 TITLE = "`rwcore corpus make CORPUS MODEL --out DIR`"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planted model with a tokenizer whose words are letters and a few syllables."""
-    folder = plant("llama", tmp_path_factory.mktemp("planted") / "llama").folder
-    return save_tokenizer(folder, 64)
-
-
-@pytest.fixture
-def lines(tmp_path: Path) -> Path:
-    """Texts with a label."""
-    file = tmp_path / "lines.jsonl"
-    rows = [{"text": "w3 w1 w4 w1 " * (n % 4 + 1), "who": f"person {n}"} for n in range(20)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
-def make(lines: Path, model: Path, out: Path, *options: object) -> Done:
-    return rwcore("corpus", "make", lines, model, "--max-length", 16, "--out", out, *options)
+model = pytest.fixture(scope="module")(lettered_model)
+lines = pytest.fixture(labelled_lines)
 
 
 # --- which there are

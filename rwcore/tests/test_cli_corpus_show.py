@@ -15,31 +15,14 @@ from fixtures.tiny import save_tokenizer
 from rwcore.corpora.documents import document
 from rwcore.corpora.registry import find
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.tests.command_line import Done, assert_explained, environment, rwcore
+from rwcore.tests.command_line import assert_explained, environment, rwcore
+from rwcore.tests.corpus_commands import labelled_lines, lettered_model, make
 from rwcore.tests.hub_sets import lay_out, offline_hub, parts
 
 _environment = pytest.fixture(autouse=True)(environment)
 hub = pytest.fixture(autouse=True)(offline_hub)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A planted model with a tokenizer whose words are letters and a few syllables."""
-    folder = plant("llama", tmp_path_factory.mktemp("planted") / "llama").folder
-    return save_tokenizer(folder, 64)
-
-
-@pytest.fixture
-def lines(tmp_path: Path) -> Path:
-    """Texts with a label."""
-    file = tmp_path / "lines.jsonl"
-    rows = [{"text": "w3 w1 w4 w1 " * (n % 4 + 1), "who": f"person {n}"} for n in range(20)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
-def make(lines: Path, model: Path, out: Path, *options: object) -> Done:
-    return rwcore("corpus", "make", lines, model, "--max-length", 16, "--out", out, *options)
+model = pytest.fixture(scope="module")(lettered_model)
+lines = pytest.fixture(labelled_lines)
 
 
 def test_a_row_of_a_folder_and_of_a_corpus_are_the_same(lines: Path, model: Path, tmp_path: Path) -> None:
