@@ -46,6 +46,7 @@ def session_results(
                 kind=str(claim.kind),
                 automated=claim.id in automated,
                 not_automated=claim.not_automated,
+                note=claim.note,
             )
             for claim in paper.claims
         ]

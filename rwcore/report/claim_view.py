@@ -32,6 +32,7 @@ class ExpectationView:
         meaning: What that scope asks.
         tolerance: The tolerance, if it is the same for all models, else None.
         because: Its reason, if it is the same for all models, else None.
+        note: A remark, if it is the same for all models, else None.
         results: Checks that ran or raised, models in the order of the table of claims.
         missing: Checks that did not run, by reason.
     """
@@ -41,6 +42,7 @@ class ExpectationView:
     meaning: str
     tolerance: str | None
     because: str | None
+    note: str | None
     results: list[Result]
     missing: list[NotRun]
 
@@ -74,6 +76,7 @@ def expectations(
             meaning=SCOPES[group[0].scope][1],
             tolerance=_common(one.tolerance for one in group),
             because=_common(one.because for one in group),
+            note=_common(one.note for one in group),
             results=sorted((one for one in group if one.ran or one.verdict == "error"), key=position),
             missing=not_run(group),
         )

@@ -91,6 +91,7 @@ class ClaimInfo(Record):
     kind: str
     automated: bool
     not_automated: str | None = None
+    note: str | None = None
 
 
 class Result(Record):

@@ -150,7 +150,7 @@ def test_a_claim_page_says_everything_about_its_checks(
 ) -> None:
     for claim in canned.claims:
         text = pages[report / f"claims/{claim.paper}/{claim.id}.html"].text
-        said = [claim.statement.replace("`", ""), claim.where, claim.definition]
+        said = [claim.statement.replace("`", ""), claim.where, claim.definition, claim.note or ""]
         for one in canned.results:
             if (one.paper, one.claim) == (claim.paper, claim.id):
                 said += [one.model, str(one.verdict), one.expected, one.obtained, one.tolerance, one.rerun]
@@ -162,6 +162,21 @@ def test_a_claim_page_says_everything_about_its_checks(
     assert "Worst 2 of 352 rows" in text
     assert "deadbeef" in text
     assert "∞" in text
+
+
+def test_a_remark_about_an_expectation_stands_once_above_its_models(canned: Results, tmp_path: Path) -> None:
+    first = next(one for one in canned.results if one.ran and one.claim == "C1")
+    several = [
+        first.model_copy(update={"model": f"org/m{n}", "note": "asked on its own tokens"}) for n in range(3)
+    ]
+    others = [several[0], several[1].model_copy(update={"note": None})]
+    for given, times in ((several, 1), (others, 1)):
+        results = canned.model_copy(update={"results": given})
+        write_report(results, tmp_path / "report", published_medians=PUBLISHED, model_groups=GROUPS)
+        text = (tmp_path / f"report/claims/{first.paper}/C1.html").read_text()
+        assert text.count("asked on its own tokens") == times
+        above = text.index("asked on its own tokens") < text.index("<tbody>")
+        assert above is (given is several)
 
 
 def test_a_claim_without_a_test_says_why(report: Path, pages: dict[Path, Page], index: Page) -> None:
