@@ -16,6 +16,7 @@ pages 369-390 (the cluster bootstrap).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,25 @@ def document_sums(
     counts = np.zeros(len(numbers), np.int64)
     np.add.at(counts, place, np.diff(starts, append=len(values)))
     return numbers, sums, counts
+
+
+def sums_by_document(
+    columns: Iterable[tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]],
+) -> tuple[Float64[np.ndarray, "document column"], Int64[np.ndarray, "document column"]]:
+    """Sums and numbers of several quantities over the same documents, as `bootstrap_means` takes them.
+
+    Args:
+        columns: Values of each quantity, and the document that each value belongs to. A document may have
+            values of some quantities only.
+    """
+    summed = [document_sums(values, document) for values, document in columns]
+    every = np.unique(np.concatenate([numbers for numbers, _, _ in summed])) if summed else np.zeros(0)
+    sums = np.zeros((len(every), len(summed)))
+    counts = np.zeros((len(every), len(summed)), np.int64)
+    for column, (numbers, *both) in enumerate(summed):
+        rows = np.searchsorted(every, numbers)
+        sums[rows, column], counts[rows, column] = both
+    return sums, counts
 
 
 def bootstrap_means(

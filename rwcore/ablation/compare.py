@@ -6,16 +6,16 @@ Every difference is *clean minus ablated*: where it is negative the intact neuro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from rwcore.ablation.bootstrap import DRAWS, SEED, document_sums, intervals
+from rwcore.ablation.bootstrap import DRAWS, SEED, intervals, sums_by_document
 from rwcore.ablation.published import stored_differences, stored_mean
 from rwcore.ablation.run_metrics import METRICS, RunMetrics, first_of_row, last_of_row
 from rwcore.corpora.tokens import TokenCorpus
@@ -102,6 +102,62 @@ def differences(
         StoreError: A prediction that counts has no finite number. (It is no unchanged one: the paper's tables
             lost such predictions without a word.)
     """
+    counted = _scored(corpus, metric, convention, include_first=include_first)
+    every = token_differences(
+        clean, ablated, corpus, metric, convention=convention, include_first=include_first
+    )
+    kept = ~np.isnan(every)
+    document = np.repeat(corpus.document.numpy(), corpus.lengths.numpy())
+    return Differences(REPORTED[metric], every[kept], document[kept], int(counted.sum()), convention)
+
+
+def token_differences(
+    clean: RunMetrics,
+    ablated: RunMetrics,
+    corpus: TokenCorpus,
+    metric: str,
+    *,
+    convention: str = FIXED,
+    include_first: bool = False,
+) -> Float64[np.ndarray, " token"]:
+    """Clean minus ablated at the token that each prediction is made at; NaN where none counts.
+
+    `differences` are these without the NaN.
+
+    Args:
+        clean: As for `differences`.
+        ablated: As for `differences`.
+        corpus: As for `differences`.
+        metric: As for `differences`.
+        convention: As for `differences`.
+        include_first: As for `differences`.
+
+    Raises:
+        OptionError: As for `differences`.
+        CorpusError: As for `differences`.
+        StoreError: As for `differences`.
+    """
+    counted = _scored(corpus, metric, convention, include_first=include_first)
+    for name, run in (("clean", clean), ("ablated", ablated)):
+        _check(getattr(run, metric), metric, counted, corpus, name)
+    mask = counted.numpy()
+    every = np.full(corpus.n_tokens, np.nan)
+    if convention == AS_PUBLISHED:
+        stored = stored_differences(clean, ablated, metric)
+        kept = mask & (stored != 0)
+        every[kept] = stored[kept]
+        return every
+    one, other = (getattr(run, metric).numpy()[mask].astype(np.float64) for run in (clean, ablated))
+    if metric == "scale":
+        one, other = np.log(one), np.log(other)
+    every[mask] = one - other
+    return every
+
+
+def _scored(
+    corpus: TokenCorpus, metric: str, convention: str, *, include_first: bool
+) -> Bool[torch.Tensor, " token"]:
+    """The tokens with a prediction that is looked at."""
     if metric not in METRICS:
         raise OptionError(
             f"there is no metric {metric!r}", where="metric", remedy=f"use: {', '.join(METRICS)}"
@@ -116,19 +172,7 @@ def differences(
         counted &= ~last_of_row(corpus)
     if convention == FIXED and not include_first:
         counted &= ~first_of_row(corpus)
-    for name, run in (("clean", clean), ("ablated", ablated)):
-        _check(getattr(run, metric), metric, counted, corpus, name)
-    mask = counted.numpy()
-    document = np.repeat(corpus.document.numpy(), corpus.lengths.numpy())
-    if convention == AS_PUBLISHED:
-        every = stored_differences(clean, ablated, metric)
-        kept = mask & (every != 0) & ~np.isnan(every)
-        values = every[kept]
-        return Differences(REPORTED[metric], values, document[kept], int(mask.sum()), convention)
-    one, other = (getattr(run, metric).numpy()[mask].astype(np.float64) for run in (clean, ablated))
-    if metric == "scale":
-        one, other = np.log(one), np.log(other)
-    return Differences(REPORTED[metric], one - other, document[mask], int(mask.sum()), convention)
+    return counted
 
 
 def _check(values: torch.Tensor, metric: str, counted: torch.Tensor, corpus: TokenCorpus, run: str) -> None:
@@ -196,19 +240,13 @@ def statistics(parts: Iterable[Differences], *, draws: int = DRAWS, seed: int = 
         One entry per part.
     """
     facts: list[dict[str, Any]] = []
-    summed: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]] = []
-    for part in parts:
-        facts.append(_facts(part))
-        summed.append(document_sums(part.values, part.document))
-    if not facts:
-        return []
-    # A document may have predictions of one metric only, or differences of one metric only.
-    every = np.unique(np.concatenate([numbers for numbers, _, _ in summed]))
-    sums = np.zeros((len(every), len(facts)))
-    counts = np.zeros((len(every), len(facts)), np.int64)
-    for column, (numbers, *both) in enumerate(summed):
-        rows = np.searchsorted(every, numbers)
-        sums[rows, column], counts[rows, column] = both
+
+    def columns() -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        for part in parts:
+            facts.append(_facts(part))
+            yield part.values, part.document
+
+    sums, counts = sums_by_document(columns())
     found = intervals(sums, counts, draws=draws, seed=seed)
     return [
         Statistics(

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int8, Int64
 from torch import Tensor
 
 from rwcore.ablation.hooks import by_layer, constants, require_fit
@@ -62,6 +62,26 @@ def edited(model: Any, ablation: Ablation) -> Iterator[None]:
                 stack.enter_context(_added_bias(out, _sum(mlps[layer].W_out, rows, written)))
             stack.enter_context(_zero_rows(mlps[layer], rows))
         yield
+
+
+@torch.no_grad()
+def flip_signs(model: Any, signs: Int8[Tensor, "layer neuron"]) -> None:
+    """Multiply what a neuron reads by in, and what it writes, with its sign: w_in ← σ·w_in, w_out ← σ·w_out.
+
+    With the gate signs of the model this folds them; the model computes the same, bit for bit. A second time
+    undoes it.
+
+    Args:
+        model: As for `rwcore.ablation.hooks.ablating`; its MLPs have a gate.
+        signs: +1 or -1 for every neuron.
+    """
+    for number, (mlp, sign) in enumerate(zip(require_fit(model), signs, strict=True)):
+        reading, writing = getattr(mlp, "in").original_component, _projection(mlp, number)
+        sign = sign.to(writing.weight)
+        reading.weight.mul_(sign[:, None])
+        if reading.bias is not None:
+            reading.bias.mul_(sign)
+        writing.weight.mul_(sign)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from rwcore.ablation.hooks import ablating
 from rwcore.ablation.interventions import Ablation, Intervention
 from rwcore.ablation.metrics import MetricsRecorder
+from rwcore.ablation.prefix import run_first_layers
 from rwcore.benchmarks.measure import Ratio, interleaved, packaged_model
 from rwcore.benchmarks.reference.ablation import ablation_hooks, direct_metrics
 from rwcore.corpora.batches import batches
@@ -18,12 +19,14 @@ from rwcore.corpora.encoder import read_encoder
 from rwcore.corpora.prepare import prepare
 from rwcore.corpora.registry import find
 from rwcore.models.load import load_bridge
-from rwcore.neurons import class_members
+from rwcore.neurons import NeuronSet, class_members
 from rwcore.stats.classes import class_codes
 from rwcore.studies.frequencies import gate_signs
+from rwcore.studies.prefixes import Prefix, beginning_with
 from rwcore.studies.weights import weight_study
 
 BUDGET = 1024
+RUNS = 4
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,44 @@ def test_ratio_against_the_recipe(benchmark, model, corpus, batch, weakening):
     ratio = interleaved(ours, lambda: direct_metrics(model, batch.tokens, batch.mask, hooks))
     benchmark.extra_info |= {**ratio.facts(), "tokens": int(batch.mask.sum()), "target_ratio": 2.2}
     benchmark.pedantic(ours, rounds=1)
+
+
+def late_runs(model, corpus, batch, weakening) -> tuple[int, Callable[[Prefix | None], None]]:
+    """Weakening neurons of the last fifth of the layers: the first such layer, and a run with a prefix."""
+    n_layers = len(model.blocks)
+    first = n_layers - n_layers // 5
+    late = torch.from_numpy(weakening.neurons.layer) >= first
+    chosen = NeuronSet.of("late", [pair for pair in weakening.neurons.pairs() if pair[0] >= first])
+    ablation = Ablation(chosen, Intervention("zero"), weakening.signs[late])
+    recorder = MetricsRecorder(corpus)
+
+    def once(prefix: Prefix | None) -> None:
+        with ablating(model, ablation), beginning_with(model, prefix, batch.number):
+            recorder.add(model, batch)
+
+    return first, once
+
+
+def test_ratio_of_a_late_run_with_its_prefix(benchmark, model, corpus, batch, weakening, tmp_path):
+    """SmolLM2, last fifth of the layers: computing all layers takes at least twice as long."""
+    first, once = late_runs(model, corpus, batch, weakening)
+    prefix = Prefix(tmp_path, first)
+    prefix.write(batch.number, run_first_layers(model, batch, first))
+    ratio = interleaved(lambda: once(prefix), lambda: once(None))
+    benchmark.extra_info |= {**ratio.facts(), "tokens": int(batch.mask.sum()), "target_ratio": 2}
+    benchmark.pedantic(lambda: once(prefix), rounds=1)
+
+
+def test_ratio_of_late_runs_that_share_a_prefix(benchmark, model, corpus, batch, weakening, tmp_path):
+    """The same for four runs, with the pass that makes the prefix."""
+    first, once = late_runs(model, corpus, batch, weakening)
+    prefix = Prefix(tmp_path, first)
+
+    def shared() -> None:
+        prefix.write(batch.number, run_first_layers(model, batch, first))
+        for _ in range(RUNS):
+            once(prefix)
+
+    ratio = interleaved(shared, lambda: [once(None) for _ in range(RUNS)])
+    benchmark.extra_info |= {**ratio.facts(), "tokens": int(batch.mask.sum()), "runs": RUNS}
+    benchmark.pedantic(shared, rounds=1)

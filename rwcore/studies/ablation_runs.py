@@ -1,7 +1,8 @@
 """One run of a model over a corpus, clean or ablated: four numbers a token, kept in the store.
 
 A run that was killed goes on at its last checkpoint and ends with the same bits: the batches are fixed
-before, and the numbers of a token depend on its batch only.
+before, and the numbers of a token depend on its batch only. They are the same bits, too, whether the layers
+before the first ablated one are computed or read (see `rwcore.studies.prefixes`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rwcore.ablation.run_metrics import RunMetrics
 from rwcore.ablation.saved import facts_of, load_ablation, save_ablation
 from rwcore.corpora.batches import BatchPlan, batches
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import StoreError
+from rwcore.errors import OptionError, StoreError
 from rwcore.models.device import pick_device
 from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
@@ -28,6 +29,7 @@ from rwcore.runtime import configure, counting
 from rwcore.store import ArtefactKey, Store, atomic_folder, read_arrays, read_json, write_arrays, write_json
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.checkpoints import Checkpoints
+from rwcore.studies.prefixes import Prefix, beginning_with
 
 DEFINITION = "ablation_run/1"
 ARRAYS = "metrics.safetensors"
@@ -53,6 +55,8 @@ class RunTask:
         device: See `rwcore.models.device.pick_device`.
         threads: CPU threads; None leaves them as they are.
         checkpoint_every: Batches between two checkpoints.
+        first_layer: The first layer with an ablated neuron; 0 if there is none.
+        prefix: What the layers before that one give, or the first of them; None to compute all layers.
     """
 
     local: LocalModel
@@ -68,6 +72,8 @@ class RunTask:
     device: str
     threads: int | None
     checkpoint_every: int
+    first_layer: int = 0
+    prefix: Prefix | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def run(task: RunTask) -> Path:
             cannot be written.
         ModelError: A prediction is not finite; document and position are named.
         NotGatedError: A condition is asked of a model without a gate.
-        OptionError: The ablation names a neuron that the model does not have.
+        OptionError: The ablation names a neuron that the model does not have, or a layer of the prefix.
     """
 
     def compute(folder: Path) -> dict[str, object]:
@@ -110,7 +116,7 @@ def run(task: RunTask) -> Path:
         ablation = None if task.ablation is None else load_ablation(task.ablation)
         if ablation is not None:
             save_ablation(folder, ablation)
-        return collect(None, **dict(task.key.fields), name=task.name, runs=state.runs)
+        return collect(None, model=task.local.identity(), name=task.name, runs=state.runs)
 
     return task.store.get_or_compute(task.key, compute)
 
@@ -143,17 +149,30 @@ class _Runner:
         model = bridge(task.local, pick_device(task.device), task.dtype)
         with ExitStack() as stack:
             if task.ablation is not None:
-                stack.enter_context(ablating(model, load_ablation(task.ablation)))
+                stack.enter_context(ablating(model, self._ablation(task.ablation)))
             count = stack.enter_context(
                 counting(desc=task.name, total=sum(self._sizes), unit="tok", done=sum(self._sizes[:first]))
             )
             for number in range(first, len(self._plans)):
-                recorder.add(model, self._plans[number].load(self._corpus), epsilon=task.epsilon)
+                with beginning_with(model, task.prefix, number):
+                    recorder.add(model, self._plans[number].load(self._corpus), epsilon=task.epsilon)
                 count(self._sizes[number])
                 done = number + 1
                 if (done - first) % task.checkpoint_every == 0 and done < len(self._plans):
                     self._keep(done, RunState(recorder.metrics, (*earlier, self._record(first, done))))
         return RunState(recorder.metrics, (*earlier, self._record(first, len(self._plans))))
+
+    def _ablation(self, folder: Path) -> Ablation:
+        """The ablation, which must leave the layers of the prefix alone: there it would do nothing."""
+        ablation, prefix = load_ablation(folder), self._task.prefix
+        first = min(ablation.neurons.counts(), default=0)
+        if prefix is not None and first < prefix.layers:
+            raise OptionError(
+                f"the ablation begins in layer {first}, and {prefix.layers} layers are not computed",
+                where=self._task.name,
+                remedy="run it with a shorter prefix, or with none",
+            )
+        return ablation
 
     @cached_property
     def _sizes(self) -> list[int]:
@@ -163,7 +182,8 @@ class _Runner:
         return int(self._corpus.lengths[list(plan.rows)].sum())
 
     def _record(self, first: int, done: int) -> dict[str, object]:
-        return collect(self._stopwatch, first_batch=first, batches=done - first)
+        prefix = 0 if self._task.prefix is None else self._task.prefix.layers
+        return collect(self._stopwatch, first_batch=first, batches=done - first, layers_read=prefix)
 
     def _keep(self, done: int, state: RunState) -> None:
         with atomic_folder(self._kept.path(done)) as folder:

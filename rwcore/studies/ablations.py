@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,18 +14,28 @@ from rwcore.ablation.grid import Experiment
 from rwcore.ablation.head import PUBLISHED_EPSILON
 from rwcore.ablation.interventions import Ablation
 from rwcore.ablation.run_metrics import METRICS, RunMetrics
-from rwcore.ablation.saved import save_ablation
 from rwcore.ablation.signed_log import SCALES, signed_log_counts
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import OptionError, RwcoreError
+from rwcore.errors import RwcoreError
 from rwcore.plots.ablation_names import RunCounts
-from rwcore.store import ArtefactKey
+from rwcore.store import MANIFEST, ArtefactKey, Store
 from rwcore.studies.ablation_runs import CLEAN, DEFINITION, RunTask, ablation_hash, read_run, run
+from rwcore.studies.ablation_values import keep_ablation, means_of, signs_of
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
-from rwcore.studies.frequencies import FrequencyStudy, gate_signs
+from rwcore.studies.frequencies import FrequencyStudy
+from rwcore.studies.prefixes import DEFINITION as PREFIX
+from rwcore.studies.prefixes import (
+    KIND,
+    PrefixTask,
+    discard,
+    longest_before,
+    make_prefixes,
+    plan_prefixes,
+    prefix_bytes,
+)
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.shape import read_shape
+from rwcore.weights.shape import ModelShape, read_shape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,12 +99,11 @@ class AblationStudy:
     @cached_property
     def signs(self) -> Tensor:
         """σ of every neuron; +1 where the model has no gate."""
-        import torch
+        return signs_of(self.weights)
 
-        shape = read_shape(self.weights.local)
-        if shape.gated_mlp:
-            return gate_signs(self.weights)
-        return torch.ones(shape.n_layers, shape.d_mlp, dtype=torch.int8)
+    @cached_property
+    def _shape(self) -> ModelShape:
+        return read_shape(self.weights.local)
 
     def ablation(self, experiment: Experiment) -> Ablation:
         """What is done in an experiment, with means and signs of the model.
@@ -104,7 +113,7 @@ class AblationStudy:
         """
         summary = None
         if experiment.intervention.mode == "mean":
-            summary = self._means().summary
+            summary = means_of(self.weights, self.means)
         return Ablation.of(experiment.neurons, experiment.intervention, signs=self.signs, summary=summary)
 
     def clean(self) -> RunMetrics:
@@ -119,7 +128,8 @@ class AblationStudy:
     def runs(self, experiments: Sequence[Experiment]) -> list[Path | Failure]:
         """The artefacts of experiments, in their order; computed on the engine if the store has them not.
 
-        A run that fails is reported in its place, and the others go on.
+        A run that fails is reported in its place, and the others go on. Layers before the first ablated one
+        are computed once for several runs where that saves time.
         """
         tasks: list[RunTask | Failure] = []
         for experiment in experiments:
@@ -128,8 +138,54 @@ class AblationStudy:
                 tasks.append(self._task(self.ablation(experiment), name))
             except RwcoreError as error:
                 tasks.append(_failure(name, error))
-        found = iter(self._map(attempt, [task for task in tasks if isinstance(task, RunTask)]))
+        keys = self._prefix_keys()
+        if self.options.restart:
+            self._discard(keys)
+        planned = self._with_prefixes([task for task in tasks if isinstance(task, RunTask)], keys)
+        found = iter(self._map(attempt, planned))
+        self._discard(keys)  # not where a process is stopped before: the next one goes on with them
         return [task if isinstance(task, Failure) else next(found) for task in tasks]
+
+    def _with_prefixes(self, tasks: Sequence[RunTask], keys: Mapping[int, ArtefactKey]) -> list[RunTask]:
+        """The tasks, each with the longest prefix that it can begin with; what is worth it is made first."""
+        store, options = self.weights.store, self.options
+        waiting = {task.key: task.first_layer for task in tasks if not _there(store, task.key)}
+        chosen = plan_prefixes(
+            tuple(waiting.values()),
+            prefix_bytes(self.corpus, options.positions, self._shape.d_model, options.dtype),
+            made=[layers for layers, key in keys.items() if _there(store, key)],
+        )
+        if not chosen:
+            return [*tasks]
+        task = PrefixTask(
+            local=as_processed(self.weights),
+            store=store,
+            corpus=self._rows,
+            keys=tuple((layers, keys[layers]) for layers in chosen),
+            token_budget=options.positions,
+            dtype=options.dtype,
+            device=options.device,
+            threads=options.threads,
+        )
+        # The model stays for the runs.
+        name = f"first layers of {self.weights.local.spec.id}"
+        (found,) = self.weights.engine.map(make_prefixes, [task], desc=name)
+        made = {prefix.layers: prefix for prefix in found}
+        return [
+            replace(task, prefix=made.get(longest_before(tuple(made), task.first_layer))) for task in tasks
+        ]
+
+    def _prefix_keys(self) -> dict[int, ArtefactKey]:
+        """What prefixes of all lengths are functions of: whatever may move a bit, for they are not kept."""
+        fields = forward_fields(self.weights, self.corpus, self.options)
+        whole = ArtefactKey.of(KIND, PREFIX, **fields, threads=self.options.threads)
+        same = identity_of(whole)
+        lengths = range(1, self._shape.n_layers)
+        return {layers: ArtefactKey.of(KIND, PREFIX, **same, layers=layers) for layers in lengths}
+
+    def _discard(self, keys: Mapping[int, ArtefactKey]) -> None:
+        for key in keys.values():
+            discard(self.weights.store, key)
 
     def _map(self, function: Callable[[RunTask], Found], tasks: Sequence[RunTask]) -> list[Found]:
         """Make runs on the engine, the clean one too: this machine may have no GPU."""
@@ -155,22 +211,6 @@ class AblationStudy:
                 counts[part.metric].append(RunCounts(experiment.label, binned))
         return Comparison(paired_table(rows), counts, tuple(failures))
 
-    def _means(self) -> FrequencyStudy:
-        if self.means is None:
-            raise OptionError(
-                "mean ablation needs the means of the neurons",
-                where="--mode mean",
-                remedy="give an activation study of this model",
-            )
-        ours, theirs = self.weights.local.identity(), self.means.weights.local.identity()
-        if ours["content"] != theirs["content"]:
-            raise OptionError(
-                f"the means are those of {theirs['model']}, another model than {ours['model']}",
-                where="--mode mean",
-                remedy=f"run `rwcore activations {ours['model']} …` first",
-            )
-        return self.means
-
     def _task(self, ablation: Ablation | None, name: str) -> RunTask:
         options = self.options
         epsilon = 0.0 if self.convention == FIXED else PUBLISHED_EPSILON
@@ -181,7 +221,7 @@ class AblationStudy:
         store = self.weights.store
         if options.restart:
             shutil.rmtree(store.work(key), ignore_errors=True)
-        folder = None if ablation is None else self._saved(ablation)
+        folder = None if ablation is None else keep_ablation(ablation, store)
         return RunTask(
             local=as_processed(self.weights),
             store=store,
@@ -196,6 +236,7 @@ class AblationStudy:
             device=options.device,
             threads=options.threads,
             checkpoint_every=options.checkpoint_every,
+            first_layer=0 if ablation is None else min(ablation.neurons.counts(), default=0),
         )
 
     @cached_property
@@ -203,15 +244,9 @@ class AblationStudy:
         """The rows, written once for all runs."""
         return keep_rows(self.corpus, self.weights.store)
 
-    def _saved(self, ablation: Ablation) -> Path:
-        """The artefact from which a worker reads what it is to do."""
 
-        def compute(folder: Path) -> dict[str, object]:
-            save_ablation(folder, ablation)
-            return {"neurons": len(ablation.neurons), "intervention": ablation.intervention.label}
-
-        key = ArtefactKey.of("ablation", DEFINITION, ablation=ablation_hash(ablation))
-        return self.weights.store.get_or_compute(key, compute)
+def _there(store: Store, key: ArtefactKey) -> bool:
+    return (store.path(key) / MANIFEST).exists()
 
 
 def name_of(experiment: Experiment) -> str:

@@ -80,17 +80,6 @@ def signs_of(bridge: Any) -> Tensor:
     return torch.stack([gate_sign(layer.gate, layer.in_) for layer in layers]).to(torch.int8)
 
 
-def fold_signs(bridge: Any, signs: Tensor) -> None:
-    """Fold the signs into the weights that the bridge runs."""
-    with torch.no_grad():
-        for block, sign in zip(bridge.blocks, signs.float(), strict=True):
-            projection = getattr(block.mlp, "in").original_component
-            projection.weight.mul_(sign[:, None])
-            if projection.bias is not None:
-                projection.bias.mul_(sign)
-            block.mlp.out.original_component.weight.mul_(sign)
-
-
 def random_set(seed: int, count: int) -> NeuronSet:
     """Neurons in no order."""
     generator = torch.Generator().manual_seed(seed)

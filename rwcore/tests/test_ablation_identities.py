@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fixtures.planted import plant
 from fixtures.tiny import local_model
+from rwcore.ablation.edits import flip_signs
 from rwcore.ablation.hooks import ablating
 from rwcore.ablation.interventions import Ablation, Intervention, mean_values
 from rwcore.activations.fold import fold_summary
@@ -25,7 +26,6 @@ from rwcore.tests.ablation_parts import (
     QUADRANTS,
     SHAPES,
     ablated,
-    fold_signs,
     hooks_of,
     load,
     logits,
@@ -65,7 +65,7 @@ def test_folding_the_signs_leaves_logits_unchanged(family: str, tmp_path: Path) 
     bridge = load(family, tmp_path)
     signs, clean = signs_of(bridge), logits(bridge)
     assert set(signs.flatten().tolist()) == {1, -1}
-    fold_signs(bridge, signs)
+    flip_signs(bridge, signs)
     assert bool((signs_of(bridge) == 1).all())
     assert torch.equal(logits(bridge), clean)
 
@@ -90,7 +90,7 @@ def test_sign_book_keeping_is_running_the_folded_model(family: str, tmp_path: Pa
         ]
 
     unfolded, ignored = runs(signs), runs(ones)
-    fold_signs(bridge, signs)
+    flip_signs(bridge, signs)
     folded = runs(ones)
     for one, found, wanted, wrong in zip(interventions, unfolded, folded, ignored, strict=True):
         assert torch.equal(found, wanted), one.label
@@ -105,7 +105,7 @@ def test_sign_book_keeping_is_running_the_folded_model(family: str, tmp_path: Pa
 def test_summary_of_the_folded_model_is_the_folded_summary(llama: Any, tmp_path: Path) -> None:
     folded_bridge = load("llama", tmp_path)
     signs = signs_of(llama)
-    fold_signs(folded_bridge, signs)
+    flip_signs(folded_bridge, signs)
     folded, direct = fold_summary(summary_of_bridge(llama), signs.float()), summary_of_bridge(folded_bridge)
     for gate, post in [(None, None), *QUADRANTS]:
         given_one = Intervention("mean", gate, post)
