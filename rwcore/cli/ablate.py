@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from rwcore.cli.ablation_options import (
+    SETS_HELP,
+    Baselines,
+    Gate,
+    Mode,
+    Neurons,
+    Parameter,
+    Positions,
+    Post,
+    asked_interventions,
+    chosen_sets,
+)
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
 from rwcore.cli.forward import (
     BatchTokens,
@@ -30,21 +42,19 @@ from rwcore.cli.options import Force, Model, Out, Palette, Processing
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
-    from rwcore.ablation.grid import ChosenSet
     from rwcore.studies.ablation_export import AblationExport
 
-HELP = """What happens to the predictions of MODEL on CORPUS when neurons are ablated.
+HELP = f"""What happens to the predictions of MODEL on CORPUS when neurons are ablated.
 
 Every run sets the activations of chosen neurons to zero, to their mean or to something else, everywhere
 or only where gate and post have given signs, and compares loss, entropy, rank of the right token and
 scale of the final norm with the clean run, prediction by prediction. Differences are clean − ablated:
 negative means that the intact neurons lower the metric. Runs without conditions come with as many random
 neurons of the same layers. Intervals are over documents. Writes tables (CSV, LaTeX, Markdown), figures
-(PDF, PNG), the neurons of every set and a manifest into DIR; see OUTPUTS.md.
+(PDF, PNG), a page with all runs and the predictions that change most (index.html), the neurons of every
+set and a manifest into DIR; see OUTPUTS.md.
 
-SET is a class (weakening), a class and a size (weakening:47, weakening:0.5, or conditional
-weakening:weakening for as many as that class has), a list (28.4737,31.9634 or 28.4737-4740), or @FILE
-with such a list.
+{SETS_HELP}
 
 Runs are kept (`rwcore cache`): a grid that was interrupted goes on where it stopped, and a run is never
 made twice. Mean ablation takes its values from `rwcore activations` on the same corpus, which is run
@@ -70,35 +80,17 @@ def ablate(
     model: Model,
     corpus: Corpus,
     out: Out,
-    neurons: Annotated[
-        list[str] | None, typer.Option("--neurons", metavar="SET", help="Neurons; as often as needed.")
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            "--mode", metavar="MODES", help="zero, mean, fixed, threshold, relu, multiply; with commas."
-        ),
-    ] = "zero",
-    gate: Annotated[
-        str, typer.Option("--gate", metavar="SIGNS", help="Only where gate has this sign: + or -, or +,-.")
-    ] = "",
-    post: Annotated[
-        str, typer.Option("--post", metavar="SIGNS", help="Only where post has this sign, likewise.")
-    ] = "",
-    parameter: Annotated[
-        float | None,
-        typer.Option("--parameter", metavar="X", help="Number that fixed, threshold and multiply need."),
-    ] = None,
-    positions: Annotated[
-        str, typer.Option("--positions", metavar="LIST", help="Only at these positions of a row: 0,5,6.")
-    ] = "",
+    neurons: Neurons = None,
+    mode: Mode = "zero",
+    gate: Gate = "",
+    post: Post = "",
+    parameter: Parameter = None,
+    positions: Positions = "",
     grid: Annotated[
         str | None,
         typer.Option("--grid", metavar="NAME", help="published: the paper's own runs, instead of --neurons."),
     ] = None,
-    baselines: Annotated[
-        bool, typer.Option("--baselines/--no-baselines", help="Also random neurons of the same layers.")
-    ] = True,
+    baselines: Baselines = True,
     as_published: Annotated[
         bool,
         typer.Option("--as-published", help="With the original's quirks: half precision, zeros dropped …"),
@@ -113,6 +105,9 @@ def ablate(
     batch_tokens: BatchTokens = None,
     checkpoint_every: CheckpointEvery = 25,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", help="Most changed predictions per run, up and down.")
+    ] = 5,
     palette: Palette = "paper",
     processing: Processing = None,
     force: Force = False,
@@ -141,7 +136,7 @@ def ablate(
     local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
 
     from rwcore.ablation.compare import AS_PUBLISHED, FIXED
-    from rwcore.ablation.grid import choose_set, experiments, interventions, published_grid
+    from rwcore.ablation.grid import experiments, published_grid
     from rwcore.corpora.encoder import read_encoder
     from rwcore.corpora.prepare import prepare
     from rwcore.parallel import open_engine
@@ -165,20 +160,11 @@ def ablate(
     }
     with open_engine(engine_name(workers, scheduler)) as engine:
         weights = weight_study(local, processing=processing, engine=engine)
-        todo = interventions(
-            _words(mode),
-            _words(gate),
-            _words(post),
-            parameter=parameter,
-            positions=tuple(_number(word) for word in _words(positions)) or None,
-            as_published=as_published,
-        )
-        codes, classes = class_codes(weights.cosines), classes_of(weights.cosines)
+        todo = asked_interventions(mode, gate, post, parameter, positions, as_published=as_published)
         if grid is not None:
-            planned = published_grid(codes, classes)
+            planned = published_grid(class_codes(weights.cosines), classes_of(weights.cosines))
         else:
-            sets = [_set(text, choose_set(text, codes, classes)) for text in neurons or ()]
-            planned = experiments(sets, todo, baselines=baselines)
+            planned = experiments(chosen_sets(neurons or (), weights), todo, baselines=baselines)
         rows = prepare(spec, read_encoder(local))
         study = AblationStudy(
             weights,
@@ -192,6 +178,7 @@ def ablate(
             planned,
             out,
             plots=plots,
+            examples=examples,
             palette=palette,
             force=force,
             command=shlex.join(["rwcore", *context.obj]),
@@ -233,40 +220,6 @@ def _refuse_beside_grid(given: Mapping[str, bool]) -> None:
             where=", ".join(["--grid", *idle]),
             remedy=f"leave {' and '.join(idle)} out, or give --neurons instead of --grid",
         )
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _number(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError as error:
-        raise OptionError(
-            f"{word!r} is no position", where="--positions", remedy="give whole numbers from 0: 0,5,6"
-        ) from error
-
-
-def _set(text: str, chosen: ChosenSet | None) -> ChosenSet:
-    """The chosen set, which must be there and have neurons.
-
-    Raises:
-        OptionError: It has none, or the class has too few.
-    """
-    if chosen is None:
-        raise OptionError(
-            "the class has fewer neurons than asked for",
-            where=f"--neurons {text}",
-            remedy="ask for fewer, or for the whole class (`rwcore weights` counts them)",
-        )
-    if not len(chosen.neurons):
-        raise OptionError(
-            "the model has no such neurons",
-            where=f"--neurons {text}",
-            remedy="name a class that it has (`rwcore weights` counts them)",
-        )
-    return chosen
 
 
 def _summarise(export: AblationExport) -> None:

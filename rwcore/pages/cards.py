@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup
 from tabulate import tabulate
@@ -162,6 +163,7 @@ def plain(value: float, digits: int = 4) -> str:
     return "–" if math.isnan(value) else f"{value:#.{digits}g}".replace("-", MINUS)
 
 
+@lru_cache(maxsize=1 << 16)  # a page may show a hundred thousand tokens, most of them often
 def token_markup(text: str) -> Markup:
     """A token for a page: signs that stand for spaces, control characters and bytes are set apart."""
     signs = frozenset(SIGNS.values()) | {"◌"}

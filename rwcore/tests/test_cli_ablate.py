@@ -12,6 +12,7 @@ import pytest
 from fixtures.tiny import build
 from rwcore.ablation.compare import COLUMNS, REPORTED
 from rwcore.store import hash_file
+from rwcore.studies.ablation_examples import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from rwcore.studies.ablation_export import SCHEMA
 from rwcore.tests.command_line import (
     OUTPUTS,
@@ -55,7 +56,7 @@ def test_a_grid_of_sets_modes_and_signs(model: Path, text: Path, tmp_path: Path)
     assert set(table["set"]) == {"orthogonal output@6", "0.1,1.3-5"}
     rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(TITLE), re.MULTILINE)
     spelt = {(name.replace("METRIC", metric), when) for name, when in rows for metric in REPORTED.values()}
-    promised = {name for name, when in spelt if when == "always"}
+    promised = {name for name, when in spelt if when in ("always", "not with `--examples 0`")}
     promised |= {f"{name}.{suffix}" for name, when in spelt if when == "figure" for suffix in ("pdf", "png")}
     assert set(names(out)) == promised
     manifest = json.loads((out / "manifest.json").read_text())
@@ -70,6 +71,13 @@ def test_a_grid_of_sets_modes_and_signs(model: Path, text: Path, tmp_path: Path)
     assert list(sets) == sorted(manifest["runs"])
     listed = sets["0.1,1.3-5 zero"]
     assert list(zip(listed["layer"], listed["neuron"], strict=True)) == [(0, 1), (1, 3), (1, 4), (1, 5)]
+    for name, columns in (("examples.csv", EXAMPLE_COLUMNS), ("example_tokens.csv", TOKEN_COLUMNS)):
+        found = pd.read_csv(out / name, keep_default_na=False, na_values=[])
+        assert found.columns.tolist() == list(columns) == documented(f"`{name}`")
+        assert set(found["set"]) == {"orthogonal output@6", "0.1,1.3-5"}
+        assert not found["baseline"].any()
+    page = (out / "index.html").read_text()
+    assert page.count('<li class="example">') == len(pd.read_csv(out / "examples.csv"))
     shown = [row for row in done.rows if row.startswith("orthogonal output@6 zero ")]
     mean = table[(table["set"] == "orthogonal output@6") & (table["mode"] == "zero")].iloc[0]["mean"]
     assert f"{float(mean):+.4f}" in shown[0]
@@ -83,6 +91,21 @@ def test_conditions_have_no_baselines(model: Path, text: Path, tmp_path: Path) -
     assert set(zip(table["gate"], table["post"], strict=True)) == {("+", "-"), ("-", "-")}
     assert not table["baseline"].any()
     assert not [name for name in names(tmp_path / "out") if name.endswith(".png")]
+    assert "<img" not in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_no_examples(model: Path, text: Path, tmp_path: Path) -> None:
+    words = ("--neurons", "0.1", "--no-plots", "--examples")
+    done = rwcore("ablate", model, text, *COMMON, *words, 0, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert not [name for name in names(tmp_path / "out") if "example" in name]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Predictions that change most" not in page
+    assert "0.1" in page
+    assert_explained(
+        rwcore("ablate", model, text, *COMMON, *words, -1, "--out", tmp_path / "no"), "less than 0"
+    )
+    assert not (tmp_path / "no").exists()
 
 
 def test_as_published_drops_what_did_not_change(model: Path, text: Path, tmp_path: Path) -> None:

@@ -311,6 +311,21 @@ def test_baselines_are_dashed_in_the_colour_of_their_set() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("runs", [[], [EMPTY], [RunCounts(WEAKENING, signed_log_counts(np.zeros(9)))]])
-def test_nothing_to_draw_makes_an_empty_figure(runs: list[RunCounts]) -> None:
-    ablation_ecdf_figure(runs, "loss").draw_without_rendering()
+@pytest.mark.parametrize(
+    ("runs", "drawn"),
+    [
+        ([], []),
+        ([EMPTY], []),
+        ([RunCounts(WEAKENING, signed_log_counts(np.zeros(9)))], ["ecdf:weakening", "zero:weakening"]),
+    ],
+)
+def test_nothing_to_draw_makes_an_empty_figure(runs: list[RunCounts], drawn: list[str]) -> None:
+    figure = ablation_ecdf_figure(runs, "loss")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    curves = {str(line.get_gid()): line for line in axes.lines if line.get_gid() != "zero"}
+    assert list(curves) == drawn
+    if drawn:  # nine predictions that did not change: one step at 0
+        places, shares = (np.asarray(part) for part in curves["ecdf:weakening"].get_data())
+        assert places[np.flatnonzero(np.diff(shares))].tolist() == [0.0]
+        assert (shares[0], shares[-1]) == (0.0, 1.0)
