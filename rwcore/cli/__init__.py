@@ -22,11 +22,13 @@ from rwcore.cli import (
     corpus,
     explorer,
     frequencies,
+    generate,
     models,
     neurons,
     promote,
     report,
     roles,
+    trace,
     weights,
 )
 from rwcore.cli.console import paragraphs, remark, show_error
@@ -35,7 +37,7 @@ from rwcore.errors import RwcoreError
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-HELP = """What single neurons of language models read and write, from their weights.
+HELP = """What single neurons of language models read and write, how often they are active, and what they do.
 
 MODEL is a name from `rwcore models`, a hub name (org/name, org/name@revision), a folder in Hugging Face
 format, or a .gguf file.
@@ -44,6 +46,9 @@ Examples:
   rwcore fetch smollm2-135m-instruct-q4_1
   rwcore weights smollm2-135m-instruct-q4_1 --plots all --out out/smollm2
   rwcore neurons smollm2-135m-instruct-q4_1 28.28 --out out/cards
+  rwcore activations smollm2-135m-instruct-q4_1 handmade --tokens 4096 --out out/activations
+  rwcore ablate smollm2-135m-instruct-q4_1 handmade --neurons weakening --tokens 4096 --out out/ablations
+  rwcore generate smollm2-135m-instruct-q4_1 --prompt "Once upon a time" --neurons weakening --out out/texts
   rwcore claims --coverage
 
 Exit codes: 0 done; 1 something asked about is not in order (doctor, promote); 2 wrong use, or an error that
@@ -58,7 +63,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STUDIES = (weights, activations, frequencies, ablate, roles, neurons, explorer)
+STUDIES = (weights, activations, frequencies, ablate, generate, trace, roles, neurons, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

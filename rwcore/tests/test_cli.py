@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def commands() -> dict[tuple[str, ...], Any]:
 
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
-    studies = {"weights", "activations", "frequencies", "ablate", "roles", "neurons", "explorer"}
+    studies = {"weights", "activations", "frequencies", "ablate", "generate", "roles", "neurons", "explorer"}
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
@@ -92,7 +93,7 @@ EXAMPLES = sorted(
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_in_help_texts_can_be_typed(example: str) -> None:
-    words = example.split()[1:]
+    words = shlex.split(example)[1:]
     command, context = typer.main.get_command(cli.app), None
     while hasattr(command, "commands"):
         name, *words = words
