@@ -55,10 +55,11 @@ that of the row), which is run first if need be. Traces are kept (`rwcore cache`
 
 Examples:
   rwcore trace smollm2-135m-instruct-q4_1 --prompt "Once upon a" --neurons weakening --out out/trace
-  rwcore trace ./my-model --prompt "Once upon a" --neurons weakening --gate - --post + --layers 10,29
-    --out out/quadrant
-  rwcore trace allenai/OLMo-7B-0424-hf --corpus dolma-small --row 31118 --position 25 --neurons weakening
-    --gate - --post + --out out/omicron
+  rwcore trace ./my-model --prompt "Once upon a" --neurons weakening --gate - --layers 10,29 --out out/two
+  rwcore trace ./my-model --corpus notes.jsonl --row 3 --position 25 --neurons weakening --out out/row
+
+The case of the paper, a nearly certain "mic" after " O", is row 31118, position 25 of dolma-small for
+allenai/OLMo-7B-0424-hf, with --gate - --post +.
 """
 
 

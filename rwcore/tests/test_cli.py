@@ -65,7 +65,8 @@ def commands() -> dict[tuple[str, ...], Any]:
 
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
-    studies = {"weights", "activations", "frequencies", "ablate", "generate", "roles", "neurons", "explorer"}
+    studies = {"weights", "activations", "frequencies", "roles", "neurons", "explorer"}
+    studies |= {"ablate", "generate", "trace"}
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
