@@ -106,7 +106,7 @@ def test_frequency_and_cosines_by_layer(subject, claim, golden):
     golden.check(linout.drop(columns=["quadrant", "cosine"]))
 
 
-@pytest.mark.claim("F16", "F17")
+@pytest.mark.claim("F16", "F17", "I12")
 def test_quadrants(subject, claim):
     """Sign quadrants, means and folding of gate signs, against counts made token by token."""
     weights = subject.mlp_weights(fold_sign=False)

@@ -132,9 +132,7 @@ class SampledMean(Deviation):
 
     def check(self, expected: Value, obtained: Value, row: Row) -> Check:
         """Compare the estimate."""
-        return super().check(
-            expected, obtained.estimate if isinstance(obtained, Interval) else obtained, row
-        )
+        return super().check(expected, obtained.estimate if isinstance(obtained, Interval) else obtained, row)
 
     def on(self, sample: Sample | None) -> Deviation:
         """The tolerance for values that come from some text; without a text, that for the whole."""
@@ -185,4 +183,5 @@ class MeanOnSample(Deviation):
     @property
     def text(self) -> str:
         """In a few words."""
-        return f"{self.whole.text} and {self.whole.errors:g} standard errors on {in_short(self.tokens)} tokens"
+        errors = f"{self.whole.errors:g} standard errors"
+        return f"{self.whole.text} and {errors} on {in_short(self.tokens)} tokens"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwcore.errors import ClaimFileError
+from rwcore.plugin.model_subject import PAPERS_TEXT
 from rwcore.plugin.subjects import Subject, SubjectSpec, stack
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rwcore.ablation.compare import RunLabel
     from rwcore.claim.values import Interval
+    from rwcore.plugin.ablations import AblationNumbers
     from rwcore.plugin.frequencies import Derive
     from rwcore.stats.change import Flip
 
@@ -72,6 +75,37 @@ class TablesSubject(Subject):
             table = pd.concat([table, layers.astype({"layer": "str"})], ignore_index=True)
         return table, derive(table)
 
+    def ablations(self, runs: Sequence[RunLabel]) -> AblationNumbers:
+        """The published runs; see `rwcore.plugin.ablations.published_numbers`. One model only."""
+        from rwcore.plugin.ablations import KEYS, published_numbers
+
+        statistics = ["mean", "min", "q1", "median", "q3", "max"]
+        table = self._tables(("ablation_summaries.csv",), [*KEYS, *statistics])
+        # How many values there are was read off the figures of one model.
+        counts = self._tables(("ablation_counts.csv",), [*KEYS, "millions"], required=False)
+        table = table.merge(counts, "left", list(KEYS)).fillna({"gate": "", "post": ""})
+        tokens, rows = self.tokens_and_rows()
+        predictions = table["metric"].map({"loss": tokens - rows, "rank": tokens - rows, "entropy": tokens})
+        table["n"] = 1e6 * table.pop("millions")
+        table["changed"] = table["n"] / predictions
+        totals = self.class_totals()
+        return published_numbers(table, runs, dict(zip(totals["class"], totals["count"], strict=True)))
+
+    def numbers_of_values(self) -> dict[str, float]:
+        """The largest number of values of each metric behind a row of the ablation tables."""
+        counts = self._tables(("ablation_counts.csv",), ["metric", "millions"])
+        return {
+            str(name): 1e6 * float(most) for name, most in counts.groupby("metric")["millions"].max().items()
+        }
+
+    def tokens_and_rows(self) -> tuple[int, int]:
+        """Size of the paper's text."""
+        from rwcore.corpora.registry import published
+
+        said = published(PAPERS_TEXT)
+        assert said is not None  # a test of corpora.toml
+        return said.tokens[0], said.rows[0]
+
     def change_correlations(self, *, flip: Flip = "none") -> pd.DataFrame:
         """Columns vector, cosine, layer, r; they were published with each checkpoint's own gate signs."""
         table = self._tables(("checkpoint_change_correlations.csv",), ["vector", "cosine", "layer", "r"])
@@ -91,7 +125,7 @@ class TablesSubject(Subject):
         """The folder the tables are in."""
         return {"tables": f"golden/{self.spec.paper}/published"}
 
-    def _tables(self, files: tuple[str, ...], columns: list[str]) -> pd.DataFrame:
+    def _tables(self, files: tuple[str, ...], columns: list[str], *, required: bool = True) -> pd.DataFrame:
         import pandas as pd
 
         found: dict[str, pd.DataFrame] = {}
@@ -105,6 +139,8 @@ class TablesSubject(Subject):
                 if len(rows):
                     found[model] = rows.reset_index(drop=True)
         missing = [model for model in self.models if model not in found]
+        if missing and not required:
+            return pd.DataFrame(columns=columns)
         if missing:
             raise ClaimFileError(
                 f"the published tables have no rows for {', '.join(missing)}",

@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from rwcore.errors import CorpusError
+
 if TYPE_CHECKING:
+    from rwcore.ablation.last import Prompt
     from rwcore.corpora.encoder import TextEncoder
     from rwcore.corpora.spec import CorpusSpec
+    from rwcore.corpora.tokens import TokenCorpus
 
 OWN = "handmade"
 """The text of models that are not the papers' own."""
 
 STAND_IN_TOKENS = 2000
+ABLATED_ROW = 96
+"""Tokens of a row in ablated runs of models that are not the papers' own: the beginning of every document."""
 
 
 def paper_text(corpus: str, tokens: int | None) -> CorpusSpec:
@@ -45,6 +51,58 @@ def own_text(encoder: TextEncoder, tokens: int | None) -> CorpusSpec:
 def stand_in_text(encoder: TextEncoder) -> CorpusSpec:
     """A little of our own text: the beginnings of many documents, so that intervals have what they need."""
     return dataclasses.replace(own_text(encoder, STAND_IN_TOKENS), overflow=False)
+
+
+def own_text_for_ablations(encoder: TextEncoder, tokens: int | None) -> CorpusSpec:
+    """The beginnings of our own documents: intervals over documents need many of them, not long ones.
+
+    Args:
+        encoder: Tokenizer and limits of the model.
+        tokens: How many tokens to read; None for all.
+    """
+    spec = own_text(encoder, tokens)
+    length = min(spec.max_length or ABLATED_ROW, ABLATED_ROW)
+    return dataclasses.replace(spec, max_length=length, overflow=False)
+
+
+def prompt_of(
+    corpus: TokenCorpus,
+    encoder: TextEncoder,
+    *,
+    row: int,
+    position: int,
+    tokens: tuple[str, str] | None,
+) -> Prompt:
+    """The beginning of a row, and the token after it.
+
+    Args:
+        corpus: The rows.
+        encoder: Tokenizer of the model.
+        row: Number of the row, in the paper's own build of the corpus.
+        position: The last token of the prompt, from 0.
+        tokens: Texts of this token and of the next one, by which the row is found, the nearest one to
+            ``row``; None for the first row that is long enough.
+
+    Raises:
+        CorpusError: There is no such row.
+    """
+    from rwcore.ablation.last import Prompt
+
+    starts = corpus.offsets[:-1]
+    there = (corpus.lengths > position + 1).nonzero()[:, 0]
+    wanted = "" if tokens is None else f" with {tokens[0]!r} and {tokens[1]!r} there"
+    if tokens is not None:
+        for place, ids in enumerate(encoder.encode(tokens)):
+            there = there[corpus.tokens[starts[there] + position + place] == ids[0]]
+        there = there[(there - row).abs().argsort(stable=True)]
+    if not len(there):
+        raise CorpusError(
+            f"{corpus.spec.id} has no row of more than {position + 1} tokens{wanted}",
+            where=f"row {row} of the paper",
+            remedy="prepare the whole corpus with the paper's recipe",
+        )
+    ids = corpus.row(int(there[0])).tolist()
+    return Prompt(tuple(ids[: position + 1]), following=ids[position + 1])
 
 
 def _row(spec: CorpusSpec, encoder: TextEncoder) -> int | None:

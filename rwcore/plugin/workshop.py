@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwcore.paths import slug
-from rwcore.plugin.subjects import Kind, ModelSubject, Subject, SubjectSpec
+from rwcore.plugin.model_subject import ModelSubject
+from rwcore.plugin.subjects import Kind, Subject, SubjectSpec
 from rwcore.plugin.tables import TablesSubject
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from rwcore.corpora.encoder import read_encoder
 from rwcore.golden.paths import published_dir
 from rwcore.models.spec import LocalModel
 from rwcore.parallel import InProcess
+from rwcore.plugin.model_subject import ModelSubject
 from rwcore.plugin.options import SETTINGS
 from rwcore.plugin.parametrize import pytest_collection_modifyitems
-from rwcore.plugin.subjects import Kind, ModelSubject, SubjectSpec
+from rwcore.plugin.subjects import Kind, SubjectSpec
 from rwcore.plugin.tables import TablesSubject
 from rwcore.plugin.text import own_text, paper_text, stand_in_text
 from rwcore.stats.classes import RW_CLASSES
