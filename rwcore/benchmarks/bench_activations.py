@@ -12,6 +12,7 @@ import torch
 from rwcore.activations.accumulate import ActivationAccumulator
 from rwcore.activations.capture import add_batch
 from rwcore.activations.groups import group_of
+from rwcore.benchmarks.large import large
 from rwcore.benchmarks.measure import PACKAGED, Ratio, fresh_process, interleaved, packaged_model
 from rwcore.benchmarks.reference.activations import recipe, record
 from rwcore.corpora.batches import Batch, batches
@@ -143,27 +144,13 @@ def test_memory_beyond_the_model(benchmark, packaged):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_ratio_on_a_gpu(benchmark, tmp_path):
     """OLMo-1B's shape with random weights, bfloat16, 16 × 1024 tokens: a forward pass, at most 1.6 times."""
-    from fixtures.tiny import build, local_model
-
-    shape = {"layers": 16, "d_model": 2048, "d_mlp": 8192, "heads": 16, "vocab": 50304, "context": 1024}
-    folder = build("olmo", tmp_path / "olmo-1b-shape", dtype=torch.bfloat16, **shape)
-    model = load_bridge(local_model(folder), "cuda:0", dtype=torch.bfloat16)
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(4, shape["vocab"], (16, shape["context"]), generator=generator)
-    batch = Batch(0, torch.arange(16), tokens, torch.ones_like(tokens, dtype=torch.bool))
-
-    def finished(function: Callable[[], None]) -> Callable[[], None]:
-        def once() -> None:
-            function()
-            torch.cuda.synchronize()
-
-        return once
-
-    ratio = interleaved(finished(forward(model, batch)), finished(passes(model, batch, "cuda:0")))
+    case = large(tmp_path / "olmo-1b-shape")
+    ours = case.finished(passes(case.model, case.batch, case.device))
+    ratio = interleaved(case.finished(forward(case.model, case.batch)), ours)
     benchmark.extra_info |= {
         **facts(ratio),
         "device": torch.cuda.get_device_name(),
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30,
         "target_ratio_at_most": 1.6,
     }
-    benchmark.pedantic(finished(passes(model, batch, "cuda:0")), rounds=1)
+    benchmark.pedantic(ours, rounds=1)
