@@ -25,6 +25,7 @@ from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
 from rwcore.cli.forward import (
     BatchTokens,
     CheckpointEvery,
+    ClipQkv,
     Corpus,
     Device,
     Dtype,
@@ -35,6 +36,7 @@ from rwcore.cli.forward import (
     Workers,
     check_engine,
     chosen_corpus,
+    clipped,
     engine_name,
     threads_of,
 )
@@ -102,6 +104,7 @@ def ablate(
     scheduler: Scheduler = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    clip_qkv: ClipQkv = None,
     batch_tokens: BatchTokens = None,
     checkpoint_every: CheckpointEvery = 25,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
@@ -133,7 +136,8 @@ def ablate(
             }
         )
     spec = chosen_corpus(corpus, tokens, max_length)
-    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+    # Before torch is imported: a wrong name must not take seconds.
+    local = clipped(locate(find(model)), clip_qkv)
 
     from rwcore.ablation.compare import AS_PUBLISHED, FIXED
     from rwcore.ablation.grid import experiments, published_grid

@@ -12,6 +12,7 @@ from rwcore.cli.console import paragraphs, say, size
 from rwcore.cli.forward import (
     BatchTokens,
     CheckpointEvery,
+    ClipQkv,
     Corpus,
     Device,
     Dtype,
@@ -22,6 +23,7 @@ from rwcore.cli.forward import (
     Workers,
     check_engine,
     chosen_corpus,
+    clipped,
     engine_name,
     threads_of,
 )
@@ -83,6 +85,7 @@ def activations(
     scheduler: Scheduler = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    clip_qkv: ClipQkv = None,
     batch_tokens: BatchTokens = None,
     checkpoint_every: CheckpointEvery = 25,
     plots: FrequencyPlots = "default",
@@ -98,7 +101,8 @@ def activations(
     stopwatch = Stopwatch()
     _check(shards, shard, merge, workers, scheduler)
     spec = chosen_corpus(corpus, tokens, max_length)
-    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+    # Before torch is imported: a wrong name must not take seconds.
+    local = clipped(locate(find(model)), clip_qkv)
 
     from rwcore.activations.artefact import load
     from rwcore.corpora.encoder import read_encoder

@@ -12,6 +12,7 @@ from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.corpora.spec import CorpusSpec
+    from rwcore.models.spec import LocalModel
 
 Corpus = Annotated[
     str, typer.Argument(metavar="CORPUS", help="Name of a corpus, or a file or folder of text.")
@@ -41,6 +42,13 @@ Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--dtype", help="Type the model runs in; sums are float64 in any case."),
 ]
+ClipQkv = Annotated[
+    bool | None,
+    typer.Option(
+        "--clip-qkv/--no-clip-qkv",
+        help="Clamp queries, keys and values if the config says so, or never; default: see models.toml.",
+    ),
+]
 BatchTokens = Annotated[
     int | None,
     typer.Option("--batch-tokens", metavar="N", help="Positions of a batch; what suits the device."),
@@ -48,6 +56,13 @@ BatchTokens = Annotated[
 CheckpointEvery = Annotated[
     int, typer.Option("--checkpoint-every", metavar="N", help="Batches between two checkpoints.")
 ]
+
+
+def clipped(local: LocalModel, clip_qkv: bool | None) -> LocalModel:
+    """The model with what the command line says about clamping; None leaves it as it is."""
+    if clip_qkv is None:
+        return local
+    return dataclasses.replace(local, spec=dataclasses.replace(local.spec, clip_qkv=clip_qkv))
 
 
 def chosen_corpus(text: str, tokens: int | None, max_length: int | None) -> CorpusSpec:

@@ -23,6 +23,7 @@ from rwcore.cli.ablation_options import (
 )
 from rwcore.cli.console import console, paragraphs, say, size
 from rwcore.cli.forward import (
+    ClipQkv,
     Device,
     Dtype,
     MaxLength,
@@ -30,6 +31,7 @@ from rwcore.cli.forward import (
     Workers,
     check_engine,
     chosen_corpus,
+    clipped,
     engine_name,
     threads_of,
 )
@@ -123,6 +125,7 @@ def generate(
     scheduler: Scheduler = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    clip_qkv: ClipQkv = None,
     processing: Processing = None,
     force: Force = False,
 ) -> None:
@@ -134,7 +137,8 @@ def generate(
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
     spec = _means_spec(mode, means, means_tokens, max_length)
-    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+    # Before torch is imported: a wrong name must not take seconds.
+    local = clipped(locate(find(model)), clip_qkv)
 
     from rwcore.ablation.grid import experiments
     from rwcore.corpora.encoder import read_encoder

@@ -21,7 +21,7 @@ from rwcore.cli.ablation_options import (
     words,
 )
 from rwcore.cli.console import paragraphs, right, say, show, size, table
-from rwcore.cli.forward import BatchTokens, Device, Dtype, MaxLength, Tokens, chosen_corpus
+from rwcore.cli.forward import BatchTokens, ClipQkv, Device, Dtype, MaxLength, Tokens, chosen_corpus, clipped
 from rwcore.cli.generate import Bos, Means, MeansTokens
 from rwcore.cli.options import Force, Model, Out, Palette, Processing
 from rwcore.errors import OptionError
@@ -115,6 +115,7 @@ def trace(
     max_length: MaxLength = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    clip_qkv: ClipQkv = None,
     batch_tokens: BatchTokens = None,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
     palette: Palette = "paper",
@@ -131,7 +132,8 @@ def trace(
     groups = tuple(_layers(text) for text in layers or ())
     spec = _row_spec(corpus, tokens, max_length)
     means_spec = _means_spec(mode, means, means_tokens, spec)
-    local = locate(find(model))  # before torch is imported: a wrong name must not take seconds
+    # Before torch is imported: a wrong name must not take seconds.
+    local = clipped(locate(find(model)), clip_qkv)
 
     from rwcore.corpora.encoder import read_encoder
     from rwcore.corpora.prepare import prepare

@@ -35,7 +35,8 @@ def load_bridge(
 ) -> TransformerBridge:
     """Load a model for running with hooks.
 
-    Everything is read from this machine; the network is not touched. Attention is computed eagerly, so
+    Everything is read from this machine; the network is not touched. Queries, keys and values are clamped
+    where the config says so, unless ``local.spec.clip_qkv`` forbids it. Attention is computed eagerly, so
     that hooks see patterns. The bridge's tokenizer prepends a BOS token where there is one; use an
     explicit policy for special tokens.
 
@@ -55,7 +56,7 @@ def load_bridge(
     folder = converted(local.path) if local.spec.source == GGUF else local.path
     config = _read_config(folder, local)
     with quiet_transformers():
-        model = _hf_model(folder, config, dtype).to(device)
+        model = _hf_model(folder, config, dtype, clip_qkv=local.spec.clip_qkv).to(device)
         tokenizer = read_tokenizer(folder)
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -111,7 +112,7 @@ def _read_config(folder: Path, local: LocalModel) -> dict[str, Any]:
     return config
 
 
-def _hf_model(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Any:
+def _hf_model(folder: Path, config: Mapping[str, Any], dtype: torch.dtype, *, clip_qkv: bool) -> Any:
     """The transformers model with its language-model head, with every parameter read from the folder."""
     import transformers
     from safetensors import SafetensorError
@@ -124,6 +125,8 @@ def _hf_model(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> An
             where=str(folder / "config.json"),
             remedy="fetch the model again",
         ) from error
+    if not clip_qkv and getattr(built, "clip_qkv", None) is not None:
+        built.clip_qkv = None
     if config.get("is_encoder_decoder"):
         auto = transformers.AutoModelForSeq2SeqLM
     elif any(name.endswith("ForMaskedLM") for name in config.get("architectures") or ()):

@@ -48,6 +48,7 @@ class _Entry(BaseModel):
     aliases: list[str] = []
     base: str | None = None
     processing: Literal["as_published", "raw"] = "as_published"
+    clip_qkv: bool = True
     licence_gated: bool = False
     recorded: bool = False
     n_heads: Positive | None = None

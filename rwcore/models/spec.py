@@ -38,6 +38,7 @@ class ModelSpec:
         groups: Lists of the papers the model is in: ``gated``, ``instruct``, ``vanilla``, ``packaged``.
         base: Registry id of the model an instruct model was tuned from.
         processing: Weight processing where a study does not say: ``as_published`` or ``raw``.
+        clip_qkv: Whether queries, keys and values are clamped where the model's config says so.
         licence_gated: The repository asks to accept a licence and needs a token.
         recorded: Recorded golden values are kept for this model.
         weights: File name patterns of the weights, best first; empty means the usual names.
@@ -59,6 +60,7 @@ class ModelSpec:
     groups: tuple[str, ...] = ()
     base: str | None = None
     processing: str = "as_published"
+    clip_qkv: bool = True
     licence_gated: bool = False
     recorded: bool = False
     weights: tuple[str, ...] = ()

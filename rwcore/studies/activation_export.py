@@ -92,7 +92,12 @@ def export_activations(
             },
             "tokens": study.unfolded.tokens,
             "rows": study.unfolded.rows,
-            "options": {**asdict(study.options), "plots": plots, "palette": palette},
+            "options": {
+                **asdict(study.options),
+                "clip_qkv": study.weights.local.spec.clip_qkv,
+                "plots": plots,
+                "palette": palette,
+            },
             "definitions": {"activations": DEFINITION},
             "files": files_of(new, COLUMNS),
             "provenance": {"pass": study.provenance, "export": collect(stopwatch)},

@@ -75,16 +75,25 @@ class ForwardOptions:
         return self.token_budget or (CPU_TOKENS if self.device_kind == "cpu" else GPU_TOKENS)
 
 
-def forward_fields(weights: WeightStudy, corpus: TokenCorpus, options: ForwardOptions) -> dict[str, object]:
-    """What decides the numbers of a forward pass, for the key of an artefact."""
+def model_fields(weights: WeightStudy, options: ForwardOptions) -> dict[str, object]:
+    """What decides the numbers of a model that runs, whatever it reads, for the key of an artefact."""
+    clip: dict[str, object] = {} if weights.local.spec.clip_qkv else {"clip_qkv": "off"}
     return {
         "model": weights.local.identity(),
         "processing": weights.processing,
+        "dtype": options.dtype,
+        "device": options.device_kind,
+        **clip,
+    }
+
+
+def forward_fields(weights: WeightStudy, corpus: TokenCorpus, options: ForwardOptions) -> dict[str, object]:
+    """What decides the numbers of a forward pass over a corpus, for the key of an artefact."""
+    return {
+        **model_fields(weights, options),
         "corpus": corpus.content_hash,
         "tokenizer": corpus.tokenizer_hash,
         "token_budget": options.positions,
-        "dtype": options.dtype,
-        "device": options.device_kind,
     }
 
 

@@ -90,7 +90,10 @@ def export_generations(
             "stop": study.stop,
             "prompts": [asdict(prompt) for prompt in prompts],
             "means": _means_facts(study),
-            "options": {name: getattr(study.options, name) for name in ("dtype", "device", "threads")},
+            "options": {
+                **{name: getattr(study.options, name) for name in ("dtype", "device", "threads")},
+                "clip_qkv": study.weights.local.spec.clip_qkv,
+            },
             "runs": [
                 {
                     "prompt": text.prompt,

@@ -25,7 +25,7 @@ from rwcore.studies.ablation_runs import CLEAN, ablation_hash
 from rwcore.studies.ablation_values import keep_ablation, means_of, signs_of
 from rwcore.studies.ablations import name_of
 from rwcore.studies.activation_pass import bridge
-from rwcore.studies.forward import ForwardOptions, as_processed
+from rwcore.studies.forward import ForwardOptions, as_processed, model_fields
 from rwcore.studies.frequencies import FrequencyStudy
 from rwcore.studies.weights import WeightStudy
 
@@ -198,13 +198,10 @@ class GenerationStudy:
         key = ArtefactKey.of(
             "generation",
             DEFINITION,
-            model=self.weights.local.identity(),
-            processing=self.weights.processing,
+            **model_fields(self.weights, options),
             prompt=prompt.tokens,
             stop=self.stop,
             ablation=ablation_hash(ablation),
-            dtype=options.dtype,
-            device=options.device_kind,
             **self.decoding.facts(),
         )
         return GenerationTask(

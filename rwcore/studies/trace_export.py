@@ -127,6 +127,7 @@ def export_trace(
             "trace": asdict(asked),
             "options": {
                 **{name: getattr(study.options, name) for name in ("dtype", "device", "threads")},
+                "clip_qkv": study.weights.local.spec.clip_qkv,
                 "positions": study.options.positions,
                 "plots": plots,
                 "palette": palette,

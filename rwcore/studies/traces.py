@@ -27,7 +27,7 @@ from rwcore.store import MANIFEST, ArtefactKey, read_json, read_table, write_tab
 from rwcore.studies.ablation_runs import ablation_hash
 from rwcore.studies.ablation_values import means_of, signs_of
 from rwcore.studies.activation_pass import bridge
-from rwcore.studies.forward import ForwardOptions, as_processed
+from rwcore.studies.forward import ForwardOptions, as_processed, model_fields
 from rwcore.studies.frequencies import FrequencyStudy
 from rwcore.studies.trace_tables import trace_table, with_names
 from rwcore.studies.weights import WeightStudy
@@ -232,12 +232,9 @@ class TraceStudy:
         key = ArtefactKey.of(
             "trace",
             DEFINITION,
-            model=self.weights.local.identity(),
-            processing=self.weights.processing,
+            **model_fields(self.weights, options),
             prompt=asdict(prompt),
             ablation=ablation_hash(ablation),
-            dtype=options.dtype,
-            device=options.device_kind,
             positions=options.positions,
             **{**asdict(asked), "parts": {*asked.parts}},  # their order does not matter
         )

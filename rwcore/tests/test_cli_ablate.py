@@ -153,3 +153,15 @@ def test_a_condition_on_a_model_without_a_gate(text: Path, tmp_path: Path) -> No
     assert "no gate" in done.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [failure["name"] for failure in manifest["failures"]] == ["0.1 zero gate+"]
+
+
+def test_clamping_is_another_run(text: Path, tmp_path: Path) -> None:
+    olmo = build("olmo", tmp_path / "olmo", vocab=64, clip_qkv=0.02)
+    tables = []
+    for option in ("--clip-qkv", "--no-clip-qkv"):
+        out = tmp_path / option
+        words = ("--neurons", "0.1-9", "--no-plots", "--examples", 0, option, "--out", out)
+        done = rwcore("ablate", olmo, text, *COMMON, *words)
+        assert done.code == 0, done.err
+        tables.append(pd.read_csv(out / "ablation.csv"))
+    assert not tables[0]["mean"].equals(tables[1]["mean"])

@@ -133,6 +133,18 @@ def test_a_model_registered_as_raw_is_not_processed(llama, saved: Path):
     assert torch.equal(load_bridge(raw).blocks[0].mlp.W_in.detach(), stored.T)
 
 
+def test_queries_keys_and_values_are_clamped_unless_it_is_forbidden(tmp_path: Path):
+    """OLMo's config has the clamp; what the published runs were made with most likely had none."""
+    clamped = local(save(tiny_model("olmo", clip_qkv=0.02), tmp_path / "clamped"))
+    plain = local(save(tiny_model("olmo"), tmp_path / "plain"))
+    free = replace(clamped, spec=replace(clamped.spec, clip_qkv=False))
+    found = [logits(load_bridge(one)) for one in (clamped, free, plain)]
+    assert torch.equal(found[1], found[2])
+    assert (found[0] - found[1]).abs().max() > 1e-3
+    assert find("allenai/OLMo-7B-0424-hf").clip_qkv is False
+    assert find("allenai/OLMo-1B-hf").clip_qkv is True
+
+
 def test_conv1d_family(tmp_path: Path):
     gpt2 = tiny_model("gpt2")
     bridge = load_bridge(local(save(gpt2, tmp_path)))
