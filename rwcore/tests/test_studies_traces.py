@@ -98,8 +98,9 @@ def test_prompts_that_cannot_be_run(study: TraceStudy) -> None:
 
 
 def test_a_trace_is_that_of_the_model_and_is_made_once(
-    study: TraceStudy, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study = study_of(tmp_path / "llama", tmp_path / "store")  # a store that no other test has filled
     asked = study.of_text(TEXT)
     options = TraceOptions(groups=((0, 2),))
     found = study.trace(asked, SOME, ZERO, options)
