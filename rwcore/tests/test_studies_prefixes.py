@@ -68,6 +68,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
             block.original_component.register_forward_hook(count)
         return model
 
+    # A test that stopped in the middle may have left its model, without the hooks that count.
+    activation_pass.bridge.cache_clear()
     monkeypatch.setattr(activation_pass, "load_bridge", loaded)
     return found
 
