@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import time
 from pathlib import Path
@@ -49,8 +50,11 @@ def run_grid(local: LocalModel, root: Path) -> None:
 
 
 def state(root: Path) -> set[str]:
-    """Finished runs and checkpoints."""
-    return {str(path) for path in root.glob("ablation-run/*/*") if not path.name.startswith(".")}
+    """Finished runs and checkpoints; folders may vanish while this looks, which `os.walk` passes over."""
+    found = {
+        str(Path(folder) / name) for folder, names, _ in os.walk(root / "ablation-run") for name in names
+    }
+    return {path for path in found if "/." not in path}
 
 
 def test_killed_at_random_moments(llama: LocalModel, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
