@@ -99,8 +99,8 @@ class Store:
         Raises:
             StoreError: The folder cannot be written, or the disk is full; nothing is left behind.
         """
-        final = self.path(key)
-        if (final / MANIFEST).exists():
+        final, work = self.path(key), self.work(key)
+        if (final / MANIFEST).exists() and not work.exists():
             return final
         with contextlib.ExitStack() as held:
             with writing(final):
@@ -114,7 +114,8 @@ class Store:
                     facts = dict(compute(folder))
                     key_facts = {"kind": key.kind, "definition": key.definition, "key": dict(key.fields)}
                     write_json(folder / MANIFEST, {**facts, **key_facts})
-                shutil.rmtree(self.work(key), ignore_errors=True)
+            # Also of a process that was killed after it had finished the artefact.
+            shutil.rmtree(work, ignore_errors=True)
         return final
 
     def entries(self) -> list[Path]:

@@ -185,6 +185,16 @@ def test_an_unfinished_folder_under_the_final_name_is_computed_again(tmp_path: P
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "value.txt"]
 
 
+def test_the_work_of_a_finished_artefact_is_removed(tmp_path: Path) -> None:
+    """A process may be killed between the last two steps."""
+    store, compute = Store(tmp_path), Counted()
+    folder = store.get_or_compute(KEY, compute)
+    (store.work(KEY) / "batches_00000001").mkdir(parents=True)
+    assert store.get_or_compute(KEY, compute) == folder
+    assert compute.runs == 1
+    assert not store.work(KEY).exists()
+
+
 def test_clear_frees_everything(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store.get_or_compute(KEY, Counted())
