@@ -161,7 +161,7 @@ def model_numbers(study: AblationStudy, runs: Sequence[RunLabel]) -> AblationNum
     from rwcore.ablation.compare import FIXED, REPORTED, STATISTICS, compare_run, differences
     from rwcore.ablation.run_metrics import METRICS
     from rwcore.studies.ablation_runs import read_run
-    from rwcore.studies.ablations import Failure
+    from rwcore.studies.failures import Failure
 
     planned = {run: found for run in runs if (found := experiment(study, run)) is not None}
     clean = study.clean() if planned else None

@@ -19,16 +19,17 @@ from rwcore.ablation.grid import Experiment
 from rwcore.models.vocabulary import Vocabulary
 from rwcore.store import MANIFEST
 from rwcore.studies.ablation_runs import read_run
-from rwcore.studies.ablations import AblationStudy, Failure, name_of
+from rwcore.studies.ablations import AblationStudy, name_of
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.continuations import (
     CleanTask,
     ContinuationsTask,
     Runner,
-    attempt_clean,
-    attempt_continuations,
+    find_clean,
+    find_continuations,
     read_continuations,
 )
+from rwcore.studies.failures import Failure, attempting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,11 +131,11 @@ def _continuations(
         if missing:
             every = {place for task in missing for place in task.places}
             clean = CleanTask(runner, tuple(sorted(every)))
-            (states,) = engine.map(attempt_clean, [clean], desc=desc)
+            (states,) = engine.map(attempting(find_clean), [clean], desc=desc)
             if isinstance(states, Failure):
                 return [replace(states, name=task.name) for task in tasks]
             tasks = [replace(task, clean=clean) for task in tasks]
-        return engine.map(attempt_continuations, tasks, desc=desc)
+        return engine.map(attempting(find_continuations), tasks, desc=desc)
     finally:
         bridge.cache_clear()  # the model; workers keep theirs
 

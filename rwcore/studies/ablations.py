@@ -22,6 +22,7 @@ from rwcore.store import MANIFEST, ArtefactKey, Store
 from rwcore.studies.ablation_runs import CLEAN, DEFINITION, RunTask, ablation_hash, read_run, run
 from rwcore.studies.ablation_values import keep_ablation, means_of, signs_of
 from rwcore.studies.activation_pass import bridge
+from rwcore.studies.failures import Failure, attempting, failure_of
 from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
 from rwcore.studies.frequencies import FrequencyStudy
 from rwcore.studies.prefixes import DEFINITION as PREFIX
@@ -42,23 +43,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that could not be made; the others of a grid go on.
-
-    Attributes:
-        name: The run.
-        error: What was wrong.
-        where: Where.
-        remedy: What to do.
-    """
-
-    name: str
-    error: str
-    where: str | None
-    remedy: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +121,12 @@ class AblationStudy:
             try:
                 tasks.append(self._task(self.ablation(experiment), name))
             except RwcoreError as error:
-                tasks.append(_failure(name, error))
+                tasks.append(failure_of(name, error))
         keys = self._prefix_keys()
         if self.options.restart:
             self._discard(keys)
         planned = self._with_prefixes([task for task in tasks if isinstance(task, RunTask)], keys)
-        found = iter(self._map(attempt, planned))
+        found = iter(self._map(attempting(run), planned))
         self._discard(keys)  # not where a process is stopped before: the next one goes on with them
         return [task if isinstance(task, Failure) else next(found) for task in tasks]
 
@@ -253,17 +237,3 @@ def name_of(experiment: Experiment) -> str:
     """A run in a few words, for progress bars and errors."""
     words = [experiment.label.set, experiment.intervention.label]
     return " ".join([*words, "baseline"] if experiment.label.baseline else words)
-
-
-def attempt(task: RunTask) -> Path | Failure:
-    """Make a run. Whatever goes wrong is returned, so that the other runs of a grid go on."""
-    try:
-        return run(task)
-    except RwcoreError as error:
-        return _failure(task.name, error)
-    except Exception as error:  # of libraries: no memory left on a GPU, for instance
-        return Failure(task.name, f"{type(error).__name__}: {error}", None, None)
-
-
-def _failure(name: str, error: RwcoreError) -> Failure:
-    return Failure(name, error.what, error.where, error.remedy)

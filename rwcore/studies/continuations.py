@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from rwcore.ablation.continuations import Continuations, continuations, hidden_states
 from rwcore.ablation.saved import load_ablation
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import RwcoreError
 from rwcore.models.device import pick_device
 from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure
 from rwcore.store import ArtefactKey, Store, read_arrays, write_arrays
 from rwcore.studies.ablation_runs import ablation_hash
-from rwcore.studies.ablations import AblationStudy, Failure
+from rwcore.studies.ablations import AblationStudy
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.forward import as_processed, forward_fields, keep_rows
 
@@ -27,7 +24,6 @@ DEFINITION = "ablation_examples/1"
 LISTS_FILE = "continuations.safetensors"
 HIDDEN_FILE = "hidden.safetensors"
 
-Task = TypeVar("Task", "CleanTask", "ContinuationsTask")
 Places = tuple[tuple[int, int], ...]
 
 
@@ -182,22 +178,3 @@ def read_continuations(folder: Path) -> Continuations:
         StoreError: The folder is damaged.
     """
     return Continuations.from_arrays(read_arrays(folder / LISTS_FILE))
-
-
-def attempt_clean(task: CleanTask) -> Path | Failure:
-    """As `find_clean`, but whatever goes wrong is returned."""
-    return _attempt(find_clean, task)
-
-
-def attempt_continuations(task: ContinuationsTask) -> Path | Failure:
-    """As `find_continuations`, but whatever goes wrong is returned, so that others go on."""
-    return _attempt(find_continuations, task)
-
-
-def _attempt(function: Callable[[Task], Path], task: Task) -> Path | Failure:
-    try:
-        return function(task)
-    except RwcoreError as error:
-        return Failure(task.name, error.what, error.where, error.remedy)
-    except Exception as error:  # of libraries: no memory left on a GPU, for instance
-        return Failure(task.name, f"{type(error).__name__}: {error}", None, None)

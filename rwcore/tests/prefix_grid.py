@@ -20,7 +20,8 @@ from rwcore.parallel import Engine
 from rwcore.store import Store, read_json
 from rwcore.studies import ablations
 from rwcore.studies.ablation_runs import read_run
-from rwcore.studies.ablations import AblationStudy, Failure
+from rwcore.studies.ablations import AblationStudy
+from rwcore.studies.failures import Failure
 from rwcore.studies.forward import ForwardOptions
 from rwcore.studies.prefixes import KIND
 from rwcore.studies.weights import weight_study

@@ -38,7 +38,8 @@ from rwcore.plugin.tables import TablesSubject
 from rwcore.plugin.text import stand_in_text
 from rwcore.store import Store
 from rwcore.studies.ablation_runs import read_run
-from rwcore.studies.ablations import AblationStudy, Failure
+from rwcore.studies.ablations import AblationStudy
+from rwcore.studies.failures import Failure
 from rwcore.studies.weights import weight_study
 
 PAPER = "rw_functionalities"

@@ -24,7 +24,8 @@ from rwcore.models.spec import LocalModel
 from rwcore.neurons import NeuronSet
 from rwcore.store import Store
 from rwcore.studies.ablation_runs import STATE, ablation_hash, read_run
-from rwcore.studies.ablations import AblationStudy, Failure
+from rwcore.studies.ablations import AblationStudy
+from rwcore.studies.failures import Failure
 from rwcore.studies.forward import ForwardOptions
 from rwcore.studies.weights import weight_study
 from rwcore.tests.pass_makers import random_corpus, tiny_study

@@ -17,7 +17,7 @@ from rwcore.models.spec import LocalModel
 from rwcore.store import Store, read_arrays, read_json
 from rwcore.studies import ablations, activation_pass, prefixes
 from rwcore.studies.ablation_runs import run
-from rwcore.studies.ablations import Failure
+from rwcore.studies.failures import Failure
 from rwcore.studies.prefixes import KIND, Prefix, prefix_bytes
 from rwcore.tests.prefix_grid import (
     BATCHES,
@@ -250,14 +250,14 @@ def test_a_full_disk_costs_time_only(
             raise StoreError("the disk is full")
         written(*words)
 
-    begun, attempt = [], ablations.attempt
+    begun, run = [], ablations.run
 
-    def attempting(task: Any) -> Any:
+    def beginning(task: Any) -> Any:
         begun.extend(tmp_path.glob(f"{KIND}/*.work"))
-        return attempt(task)
+        return run(task)
 
     monkeypatch.setattr(prefixes, "write_arrays", full)
-    monkeypatch.setattr(ablations, "attempt", attempting)
+    monkeypatch.setattr(ablations, "run", beginning)
     found = bits(study_in(llama, tmp_path).runs(grid))
     assert next(calls) > call
     assert begun == [], "what there was of the prefix took room that the runs may need"
