@@ -20,6 +20,7 @@ from rwcore.cli.ablation_options import (
     Post,
     asked_interventions,
     chosen_sets,
+    refuse_idle,
 )
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
 from rwcore.cli.forward import (
@@ -124,8 +125,7 @@ def ablate(
     check_engine(workers, scheduler)
     _check(neurons, grid)
     if grid is not None:
-        # Its modes and conditions are those of the paper.
-        _refuse_beside_grid(
+        refuse_idle(
             {
                 "--mode": mode != "zero",
                 "--gate": bool(gate),
@@ -133,7 +133,10 @@ def ablate(
                 "--parameter": parameter is not None,
                 "--positions": bool(positions),
                 "--no-baselines": not baselines,
-            }
+            },
+            "a named grid has its own modes, conditions and baselines",
+            "give --neurons instead of --grid",
+            beside=["--grid"],
         )
     spec = chosen_corpus(corpus, tokens, max_length)
     # Before torch is imported: a wrong name must not take seconds.
@@ -208,21 +211,6 @@ def _check(neurons: list[str] | None, grid: str | None) -> None:
             "no neurons are named",
             where="--neurons",
             remedy="give --neurons weakening, a list such as 28.4737,31.9634, or --grid published",
-        )
-
-
-def _refuse_beside_grid(given: Mapping[str, bool]) -> None:
-    """Refuse options that would have no effect on a named grid.
-
-    Raises:
-        OptionError: There are some.
-    """
-    idle = [name for name, there in given.items() if there]
-    if idle:
-        raise OptionError(
-            "a named grid has its own modes, conditions and baselines",
-            where=", ".join(["--grid", *idle]),
-            remedy=f"leave {' and '.join(idle)} out, or give --neurons instead of --grid",
         )
 
 

@@ -1,9 +1,9 @@
-"""Options that say which neurons are ablated and how; the commands that ablate share them."""
+"""Options of the commands that ablate: which neurons and how, what means and prompts are; what is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,18 @@ Positions = Annotated[
 ]
 Baselines = Annotated[
     bool, typer.Option("--baselines/--no-baselines", help="Also random neurons of the same layers.")
+]
+Bos = Annotated[
+    Literal["model", "eot", "none"],
+    typer.Option("--bos", help="First token: the model's BOS, its end-of-text token, or none."),
+]
+Means = Annotated[
+    str | None,
+    typer.Option("--means", metavar="CORPUS", help="Text whose mean activations mean ablation sets."),
+]
+MeansTokens = Annotated[
+    int | None,
+    typer.Option("--means-tokens", metavar="N", help="Stop at the row of that corpus with the N-th token."),
 ]
 
 
@@ -82,6 +94,36 @@ def chosen_sets(texts: Sequence[str], weights: WeightStudy) -> list[ChosenSet]:
 
     codes, classes = class_codes(weights.cosines), classes_of(weights.cosines)
     return [_there(text, choose_set(text, codes, classes)) for text in texts]
+
+
+def refuse_idle(
+    options: Mapping[str, object], what: str, instead: str, *, beside: Sequence[str] = ()
+) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        options: Their values by name; None or False if one is not given.
+        what: Why they have no effect.
+        instead: What to do for them to have one.
+        beside: Options that they do not go with.
+
+    Raises:
+        OptionError: One is given.
+    """
+    idle = [name for name, value in options.items() if value is not None and value is not False]
+    if idle:
+        raise OptionError(
+            what, where=", ".join([*beside, *idle]), remedy=f"leave {' and '.join(idle)} out, or {instead}"
+        )
+
+
+def no_means() -> OptionError:
+    """The error of a mean ablation on a prompt without a text to measure means on."""
+    return OptionError(
+        "mean ablation needs the means of the neurons, and a prompt has none",
+        where="--mode mean",
+        remedy="say on which text they are measured: --means handmade, or a file",
+    )
 
 
 def words(text: str) -> list[str]:

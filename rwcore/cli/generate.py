@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text as Styled
@@ -11,7 +11,10 @@ from rich.text import Text as Styled
 from rwcore.cli.ablation_options import (
     SETS_HELP,
     Baselines,
+    Bos,
     Gate,
+    Means,
+    MeansTokens,
     Mode,
     Neurons,
     Parameter,
@@ -19,6 +22,8 @@ from rwcore.cli.ablation_options import (
     Post,
     asked_interventions,
     chosen_sets,
+    no_means,
+    refuse_idle,
     words,
 )
 from rwcore.cli.console import console, paragraphs, say, size
@@ -82,18 +87,6 @@ TopK = Annotated[
     int | None, typer.Option("--top-k", metavar="K", help="Draw from the K likeliest tokens only.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Decides the draws; 0.")]
-Bos = Annotated[
-    Literal["model", "eot", "none"],
-    typer.Option("--bos", help="First token: the model's BOS, its end-of-text token, or none."),
-]
-Means = Annotated[
-    str | None,
-    typer.Option("--means", metavar="CORPUS", help="Text whose mean activations mean ablation sets."),
-]
-MeansTokens = Annotated[
-    int | None,
-    typer.Option("--means-tokens", metavar="N", help="Stop at the row of that corpus with the N-th token."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -182,22 +175,13 @@ def _means_spec(
         OptionError: Means are needed and there are none, or the other way round.
         CorpusError: There is no such corpus.
     """
-    needed = "mean" in words(mode)
-    if needed and means is None:
-        raise OptionError(
-            "mean ablation needs the means of the neurons, and a prompt has none",
-            where="--mode mean",
-            remedy="say on which text they are measured: --means handmade, or a file",
-        )
-    there = {"--means": means, "--means-tokens": means_tokens, "--max-length": max_length}
-    idle = [name for name, value in there.items() if value is not None and not needed]
-    if idle:
-        raise OptionError(
-            "without mean ablation no means are measured",
-            where=", ".join(idle),
-            remedy=f"leave {' and '.join(idle)} out, or add --mode mean",
-        )
-    return None if means is None else chosen_corpus(means, means_tokens, max_length)
+    if "mean" not in words(mode):
+        given = {"--means": means, "--means-tokens": means_tokens, "--max-length": max_length}
+        refuse_idle(given, "without mean ablation no means are measured", "add --mode mean")
+        return None
+    if means is None:
+        raise no_means()
+    return chosen_corpus(means, means_tokens, max_length)
 
 
 def _decoding(tokens: int, temperature: float | None, top_k: int | None, seed: int | None) -> Decoding:

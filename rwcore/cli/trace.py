@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,7 +11,10 @@ from rich.table import Column, Table
 
 from rwcore.cli.ablation_options import (
     SETS_HELP,
+    Bos,
     Gate,
+    Means,
+    MeansTokens,
     Mode,
     Neurons,
     Parameter,
@@ -18,11 +22,12 @@ from rwcore.cli.ablation_options import (
     Post,
     asked_interventions,
     chosen_sets,
+    no_means,
+    refuse_idle,
     words,
 )
 from rwcore.cli.console import paragraphs, right, say, show, size, table
 from rwcore.cli.forward import BatchTokens, ClipQkv, Device, Dtype, MaxLength, Tokens, chosen_corpus, clipped
-from rwcore.cli.generate import Bos, Means, MeansTokens
 from rwcore.cli.options import Force, Model, Out, Palette, Processing
 from rwcore.errors import OptionError
 
@@ -227,10 +232,7 @@ def _row_spec(corpus: str | None, tokens: int | None, max_length: int | None) ->
     """
     if corpus is not None:
         return chosen_corpus(corpus, tokens, max_length)
-    there = {"--tokens": tokens, "--max-length": max_length}
-    _refuse_idle(
-        [name for name, value in there.items() if value is not None], "--corpus, --row and --position"
-    )
+    _without("--corpus, --row and --position", {"--tokens": tokens, "--max-length": max_length})
     return None
 
 
@@ -243,30 +245,19 @@ def _means_spec(
         OptionError: They are needed and no corpus is named, or the other way round.
         CorpusError: There is no such corpus.
     """
-    there = {"--means": means, "--means-tokens": means_tokens}
-    given = [name for name, value in there.items() if value is not None]
     if "mean" not in words(mode):
-        _refuse_idle(given, "--mode mean")
+        _without("--mode mean", {"--means": means, "--means-tokens": means_tokens})
         return None
     if means is not None:
         return chosen_corpus(means, means_tokens, None)
-    _refuse_idle(given, "--means")
+    _without("--means", {"--means-tokens": means_tokens})
     if row is None:
-        raise OptionError(
-            "mean ablation needs the means of the neurons, and a prompt has none",
-            where="--mode mean",
-            remedy="say on which text they are measured: --means handmade, or a file",
-        )
+        raise no_means()
     return row
 
 
-def _refuse_idle(given: list[str], needed: str) -> None:
-    if given:
-        raise OptionError(
-            f"without {needed} this has no effect",
-            where=", ".join(given),
-            remedy=f"leave {' and '.join(given)} out, or add {needed}",
-        )
+def _without(needed: str, options: Mapping[str, object]) -> None:
+    refuse_idle(options, f"without {needed} this has no effect", f"add {needed}")
 
 
 def _one(asked: list[Intervention]) -> Intervention:
