@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -77,8 +77,7 @@ def trace_layers_figure(
                     gid=name,
                 )
             _levels(axes, table, metric, horizontal=True)
-            axes.set_ylabel(f"Δ {_named(metric, target)}", fontsize=8.5, parse_math=False)
-            _tidy(axes, zero="y")
+            _value_axis(axes, metric, target, "y")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panels[-1].set_xlabel("layer", fontsize=8.5)
         handles: list[Any] = [Patch(color=BAR, label="this layer alone")]
@@ -122,7 +121,7 @@ def trace_positions_figure(
             for place, (position, value) in enumerate(zip(at, rows[metric], strict=True)):
                 axes.barh(place, value, height=0.75, color=BAR, zorder=3, gid=f"position:{position}")
             _levels(axes, table, metric, horizontal=False)
-            _value_axis(axes, metric, target)
+            _value_axis(axes, metric, target, "x")
         label = "only at this position" + (f" ({left_out} with less are left out)" if left_out > 0 else "")
         _finish(figure, [Patch(color=BAR, label=label), *_level_handles(table)], title)
     return figure
@@ -153,22 +152,13 @@ def trace_neurons_figure(
     rows = _part(table, "neuron").head(MOST_NEURONS)
     names = [f"{layer}.{neuron}" for layer, neuron in zip(rows["layer"], rows["neuron"], strict=True)]
     without = _part(table, "all_but")
-    colours = palette(palette_name)
     kinds = [str(name) for name in rows["class"]]
+    looks = {kind: _class_look(kind, palette_name) for kind in kinds}
     with style(look):
         figure, panels = _columns(len(rows), names, width)
         for axes, metric in zip(panels, METRICS, strict=True):
             for place, (name, kind, value) in enumerate(zip(names, kinds, rows[metric], strict=True)):
-                bar: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.4, "hatch": colours.hatches.get(kind)}
-                axes.barh(
-                    place,
-                    value,
-                    height=0.75,
-                    facecolor=_colour(kind, palette_name),
-                    zorder=3,
-                    gid=f"neuron:{name}",
-                    **bar,
-                )
+                axes.barh(place, value, height=0.75, zorder=3, gid=f"neuron:{name}", **looks[kind])
             whole = float(_part(table, "ablated")[metric].iloc[0])
             for layer, neuron, value in zip(
                 without["layer"], without["neuron"], without[metric], strict=True
@@ -179,14 +169,8 @@ def trace_neurons_figure(
                         gid=f"without:{name}", markerfacecolor="white", markeredgecolor=INK,
                         markeredgewidth=0.8,
                     )  # fmt: skip
-            _value_axis(axes, metric, target)
-        handles: list[Any] = [
-            Patch(
-                facecolor=_colour(kind, palette_name), edgecolor=INK, linewidth=0.4,
-                hatch=colours.hatches.get(kind), label=f"{kind}, ablated alone",
-            )
-            for kind in dict.fromkeys(kinds)
-        ]  # fmt: skip
+            _value_axis(axes, metric, target, "x")
+        handles: list[Any] = [Patch(label=f"{kind}, ablated alone", **look) for kind, look in looks.items()]
         if len(without):
             diamond: dict[str, Any] = {
                 "marker": "D",
@@ -245,8 +229,7 @@ def trace_strongest_figure(
                 axes.set_xticks(shown, [str(n) for n in shown])
                 axes.minorticks_off()
             axes.set_xlabel("strongest neurons together", fontsize=8.5)
-            axes.set_ylabel(f"Δ {_named(metric, target)}", fontsize=8.5, parse_math=False)
-            _tidy(axes, zero="y")
+            _value_axis(axes, metric, target, "y")
         curve = Line2D([], [], color=BAR, marker="o", markersize=3.5, label="n strongest neurons")
         _finish(figure, [curve, *_level_handles(table)], title)
     return figure
@@ -256,12 +239,15 @@ def _part(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table[table["part"] == name].reset_index(drop=True)
 
 
-def _named(metric: str, target: str) -> str:
-    return METRICS[metric].format(target=drawable(target))
-
-
-def _colour(kind: str, palette_name: PaletteName) -> tuple[float, float, float]:
-    return over_white(palette(palette_name).colours.get(kind, GREY))
+def _class_look(kind: str, palette_name: PaletteName) -> dict[str, Any]:
+    """How bars of a class look, and its patch in the legend."""
+    colours = palette(palette_name)
+    return {
+        "facecolor": over_white(colours.colours.get(kind, GREY)),
+        "edgecolor": INK,
+        "linewidth": 0.4,
+        "hatch": colours.hatches.get(kind),
+    }
 
 
 _LEVELS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -303,20 +289,19 @@ def _columns(rows: int, labels: Sequence[str], width: float) -> tuple[Figure, An
     return figure, panels
 
 
-def _value_axis(axes: Axes, metric: str, target: str) -> None:
-    axes.set_xlabel(f"Δ {_named(metric, target)}", fontsize=8.5, parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    _tidy(axes, zero="x")
-
-
-def _tidy(axes: Axes, *, zero: str) -> None:
-    (axes.axhline if zero == "y" else axes.axvline)(0, color=FAINT, linewidth=0.8, zorder=1)
-    axes.tick_params(axis=zero, labelsize=7.5, width=0.5, length=2.5)  # type: ignore[arg-type]
-    if zero == "y":
-        axes.tick_params(axis="x", labelsize=7.5, width=0.5, length=2.5)
+def _value_axis(axes: Axes, metric: str, target: str, which: Literal["x", "y"]) -> None:
+    """Name the axis that has the differences, with a line at 0, and thin out ticks and frame."""
+    upright = which == "y"
+    (axes.set_ylabel if upright else axes.set_xlabel)(
+        f"Δ {METRICS[metric].format(target=drawable(target))}", fontsize=8.5, parse_math=False
+    )
+    if not upright:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    (axes.axhline if upright else axes.axvline)(0, color=FAINT, linewidth=0.8, zorder=1)
+    axes.tick_params(axis="both" if upright else "x", labelsize=7.5, width=0.5, length=2.5)
     for side, spine in axes.spines.items():
         spine.set_linewidth(0.5)
-        spine.set_visible(side in ("bottom", "left") if zero == "y" else side == "bottom")
+        spine.set_visible(side in ("bottom", "left") if upright else side == "bottom")
 
 
 def _finish(figure: Figure, handles: Sequence[Any], title: str | None) -> None:

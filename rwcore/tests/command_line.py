@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from fixtures.planted import plant
 from rwcore import cli
+from rwcore.store import hash_file
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = (ROOT / "OUTPUTS.md").read_text(encoding="utf-8")
@@ -66,6 +70,27 @@ def documented(title: str) -> list[str]:
     names = re.findall(r"^\| `([^`]+)` \|", section(title), re.MULTILINE)
     assert names, f"the section {title} of OUTPUTS.md has no table"
     return names
+
+
+def promises(title: str) -> list[tuple[str, str]]:
+    """Names and cases from the table of files in a section of OUTPUTS.md."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(title), re.MULTILINE)
+    assert rows, f"the section {title} of OUTPUTS.md has no table of files"
+    return rows
+
+
+def assert_all_listed(manifest: Mapping[str, Any], folder: Path) -> None:
+    """A manifest has every other file of its folder, with its checksum, and no more."""
+    assert {entry["name"]: entry["sha256"] for entry in manifest["files"]} == {
+        path.name: hash_file(path) for path in folder.iterdir() if path.name != "manifest.json"
+    }
+
+
+def write_notes(folder: Path, texts: Iterable[str]) -> Path:
+    """A corpus file with a document for each text."""
+    file = folder / "notes.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return file
 
 
 def names(folder: Path) -> list[str]:

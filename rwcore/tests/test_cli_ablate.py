@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,17 +10,18 @@ import pytest
 
 from fixtures.tiny import build
 from rwcore.ablation.compare import COLUMNS, REPORTED
-from rwcore.store import hash_file
 from rwcore.studies.ablation_examples import EXAMPLE_COLUMNS, TOKEN_COLUMNS
 from rwcore.studies.ablation_export import SCHEMA
 from rwcore.tests.command_line import (
     OUTPUTS,
+    assert_all_listed,
     assert_explained,
     documented,
     environment,
     names,
+    promises,
     rwcore,
-    section,
+    write_notes,
 )
 
 _environment = pytest.fixture(autouse=True)(environment)
@@ -36,11 +36,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "notes.jsonl"
     words = ["a b c d e f ", "g h i j ", "k l m n o p q r "]
-    lines = [json.dumps({"text": words[number % 3] * (1 + number % 4)}) for number in range(9)]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    texts = [words[number % 3] * (1 + number % 4) for number in range(9)]
+    return write_notes(tmp_path_factory.mktemp("text"), texts)
 
 
 def test_a_grid_of_sets_modes_and_signs(model: Path, text: Path, tmp_path: Path) -> None:
@@ -54,8 +52,11 @@ def test_a_grid_of_sets_modes_and_signs(model: Path, text: Path, tmp_path: Path)
     assert table.columns.tolist() == list(COLUMNS) == documented("`ablation.csv`")
     assert len(table) == 6 * len(REPORTED)
     assert set(table["set"]) == {"orthogonal output@6", "0.1,1.3-5"}
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(TITLE), re.MULTILINE)
-    spelt = {(name.replace("METRIC", metric), when) for name, when in rows for metric in REPORTED.values()}
+    spelt = {
+        (name.replace("METRIC", metric), when)
+        for name, when in promises(TITLE)
+        for metric in REPORTED.values()
+    }
     promised = {name for name, when in spelt if when in ("always", "not with `--examples 0`")}
     promised |= {f"{name}.{suffix}" for name, when in spelt if when == "figure" for suffix in ("pdf", "png")}
     assert set(names(out)) == promised
@@ -64,9 +65,7 @@ def test_a_grid_of_sets_modes_and_signs(model: Path, text: Path, tmp_path: Path)
     assert manifest["schema"] == SCHEMA
     assert f"Schema `{SCHEMA}`" in OUTPUTS
     assert manifest["failures"] == []
-    assert {entry["name"]: entry["sha256"] for entry in manifest["files"]} == {
-        path.name: hash_file(path) for path in out.iterdir() if path.name != "manifest.json"
-    }
+    assert_all_listed(manifest, out)
     sets = json.loads((out / "neurons.json").read_text())
     assert list(sets) == sorted(manifest["runs"])
     listed = sets["0.1,1.3-5 zero"]

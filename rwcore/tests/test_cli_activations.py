@@ -11,7 +11,7 @@ import pytest
 from fixtures.tiny import build
 from rwcore.activations.artefact import load
 from rwcore.tests.activation_parts import same
-from rwcore.tests.command_line import assert_explained, environment, names, rwcore
+from rwcore.tests.command_line import assert_explained, environment, names, rwcore, write_notes
 
 _environment = pytest.fixture(autouse=True)(environment)
 TEXT = "the quick brown fox jumps over the lazy dog\n\n"
@@ -26,10 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve documents of different lengths."""
-    file = tmp_path_factory.mktemp("text") / "notes.jsonl"
-    lines = [json.dumps({"text": TEXT * (1 + number % 3)}) for number in range(12)]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    return write_notes(tmp_path_factory.mktemp("text"), [TEXT * (1 + number % 3) for number in range(12)])
 
 
 def test_a_pass_over_a_file(model: Path, text: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from fixtures.tiny import BOS, build
-from rwcore.store import hash_file
 from rwcore.studies.generation_export import COLUMNS, MARK, SCHEMA
 from rwcore.tests.command_line import (
+    assert_all_listed,
     assert_explained,
     documented,
     environment,
@@ -46,9 +46,7 @@ def test_texts_with_and_without_neurons(model: Path, tmp_path: Path) -> None:
     assert manifest["schema"] == SCHEMA
     assert f"Schema `{SCHEMA}`" in section(TITLE)
     assert manifest["command"].startswith("rwcore generate ")
-    assert {entry["name"]: entry["sha256"] for entry in manifest["files"]} == {
-        path.name: hash_file(path) for path in out.iterdir() if path.name != "manifest.json"
-    }
+    assert_all_listed(manifest, out)
     run_names = ["clean", "orthogonal output@20 zero", "orthogonal output@20 zero baseline", "0.1 zero"]
     assert [run["name"] for run in manifest["runs"]] == run_names * 2
     # What is printed is what was written.

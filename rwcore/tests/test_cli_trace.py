@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from fixtures.tiny import build
-from rwcore.store import hash_file
 from rwcore.studies.trace_export import SCHEMA
 from rwcore.studies.trace_tables import COLUMNS, PARTS
 from rwcore.tests.command_line import (
     OUTPUTS,
+    assert_all_listed,
     assert_explained,
     documented,
     environment,
     names,
+    promises,
     rwcore,
-    section,
+    write_notes,
 )
 
 _environment = pytest.fixture(autouse=True)(environment)
@@ -37,10 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("text") / "notes.jsonl"
-    lines = [json.dumps({"text": line}) for line in ("w1 w2 w3", TEXT, "w9 w8")]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
+    return write_notes(tmp_path_factory.mktemp("text"), ["w1 w2 w3", TEXT, "w9 w8"])
 
 
 def test_a_prompt(model: Path, tmp_path: Path) -> None:
@@ -51,7 +48,7 @@ def test_a_prompt(model: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "orthogonal output@6 + 0.1,1.3-5" in done.rows[0]
     assert "zero gate- post+; the prediction after 6 tokens" in done.rows[0]
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(TITLE), re.MULTILINE)
+    rows = promises(TITLE)
     promised = {name for name, when in rows if when == "always"}
     promised |= {f"{name}.{suffix}" for name, when in rows if when == "figure" for suffix in ("pdf", "png")}
     assert set(names(out)) == promised
@@ -65,9 +62,7 @@ def test_a_prompt(model: Path, tmp_path: Path) -> None:
     assert f"Schema `{SCHEMA}`" in OUTPUTS
     assert manifest["target"] == {"id": 8, "token": "w4"}
     assert manifest["command"].startswith("rwcore trace")
-    assert {entry["name"]: entry["sha256"] for entry in manifest["files"]} == {
-        path.name: hash_file(path) for path in out.iterdir() if path.name != "manifest.json"
-    }
+    assert_all_listed(manifest, out)
     listed = json.loads((out / "neurons.json").read_text())
     pairs = list(zip(listed["layer"], listed["neuron"], strict=True))
     assert {(0, 1), (1, 3), (1, 4), (1, 5)} <= {*pairs}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +15,14 @@ from rwcore.activations.artefact import load
 from rwcore.activations.quadrants import QUADRANTS, QUANTITIES, SUMMARY
 from rwcore.corpora.tokens import TokenCorpus
 from rwcore.errors import OptionError, StoreError
-from rwcore.store import hash_file, read_arrays
+from rwcore.store import read_arrays
 from rwcore.studies import frequency_figures
 from rwcore.studies.activation_export import SCHEMA, export_activations, export_shard, moments_table
 from rwcore.studies.activations import PASS, ActivationStudy
 from rwcore.studies.frequency_export import COLUMNS, FrequencyExport
 from rwcore.studies.frequency_tables import frequency_slug
 from rwcore.tests.activation_parts import same
-from rwcore.tests.command_line import OUTPUTS, documented, section
+from rwcore.tests.command_line import OUTPUTS, assert_all_listed, documented, promises
 from rwcore.tests.pass_makers import random_corpus, tiny_study
 
 TITLE = "`rwcore activations MODEL CORPUS --out DIR`"
@@ -43,8 +42,7 @@ def export(study: ActivationStudy, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def promised(*cases: str) -> set[str]:
     """The documented names of some cases, families of files spelt out."""
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(TITLE), re.MULTILINE)
-    found = {name for name, when in rows if when in cases}
+    found = {name for name, when in promises(TITLE) if when in cases}
     assert found
     families = {
         "QUADRANT": [frequency_slug(name) for name in QUADRANTS],
@@ -92,10 +90,7 @@ def test_the_documented_arrays_keys_and_columns_are_written(export: FrequencyExp
     assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore activations`"))
     assert manifest["schema"] == SCHEMA
     assert f"Schema `{SCHEMA}`" in OUTPUTS
-    listed = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
-    assert listed == {
-        path.name: hash_file(path) for path in export.folder.iterdir() if path.name != "manifest.json"
-    }
+    assert_all_listed(manifest, export.folder)
     columns = {
         name.replace("CASE", case).replace("QUANTITY", quantity)
         for name in documented("`neurons.parquet`")

@@ -25,7 +25,7 @@ from rwcore.studies.change import change_study
 from rwcore.studies.compare import COLUMNS, SCHEMA, Comparison, change_figures, compare, short_names
 from rwcore.studies.weights import WeightStudy, weight_study
 from rwcore.tests.checkpoint_pairs import at_random, earlier, narrower
-from rwcore.tests.command_line import OUTPUTS, documented, names, section
+from rwcore.tests.command_line import OUTPUTS, documented, names, promises
 
 TITLE = "`rwcore weights MODEL MODEL … --compare --out DIR`"
 
@@ -64,8 +64,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def promised(*cases: str) -> set[str]:
     """Files that OUTPUTS.md promises in these cases, families of files by a pattern."""
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(TITLE), re.MULTILINE)
-    return {name for name, when in rows if when == "always" or when in cases}
+    return {name for name, when in promises(TITLE) if when == "always" or when in cases}
 
 
 # --- what is written ---------------------------------------------------------------------------------------

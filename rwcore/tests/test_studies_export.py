@@ -22,7 +22,7 @@ from rwcore.studies import figures
 from rwcore.studies.export import ARRAYS, COLUMNS, SCHEMA, Export, export_weights
 from rwcore.studies.figure_kinds import FIGURES
 from rwcore.studies.weights import WeightStudy, weight_study
-from rwcore.tests.command_line import OUTPUTS, documented, plant_damaged, section
+from rwcore.tests.command_line import OUTPUTS, documented, plant_damaged, promises, section
 
 # What happens to the files is tested often, what is in the figures once: drawing takes most of an export.
 FAST: dict[str, Any] = {"null": False}
@@ -58,9 +58,7 @@ def read(export: Export, name: str) -> pd.DataFrame:
 
 def files_of(case: str) -> set[str]:
     """Files that OUTPUTS.md promises for a case: always, plain classes, undefined neurons."""
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section("`rwcore weights MODEL --out DIR`"), re.MULTILINE)
-    assert rows
-    return {name for name, when in rows if when == case}
+    return {name for name, when in promises("`rwcore weights MODEL --out DIR`") if when == case}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from rwcore.studies.role_export import (
 from rwcore.studies.roles import RoleStudy, role_study
 from rwcore.studies.weights import weight_study
 from rwcore.tests import planted_roles as planted
-from rwcore.tests.command_line import OUTPUTS, documented, section
+from rwcore.tests.command_line import OUTPUTS, documented, promises
 from rwcore.tests.planted_roles import plant_roles
 
 COMMAND = "`rwcore roles MODEL --out DIR`"
@@ -60,9 +59,7 @@ def exports(
 
 
 def files_of(case: str) -> set[str]:
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section(COMMAND), re.MULTILINE)
-    assert rows
-    return {name for name, when in rows if when == case}
+    return {name for name, when in promises(COMMAND) if when == case}
 
 
 def test_the_documented_files_are_written_and_no_others(exports: dict[str, RolesExport]) -> None:

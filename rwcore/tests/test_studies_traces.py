@@ -22,13 +22,14 @@ from rwcore.errors import CorpusError, NotGatedError, OptionError
 from rwcore.models.load import load_bridge
 from rwcore.neurons import NeuronSet
 from rwcore.stats.classes import class_codes, classes_of
-from rwcore.store import Store, hash_file
+from rwcore.store import Store
 from rwcore.studies import traces
 from rwcore.studies.forward import ForwardOptions
 from rwcore.studies.trace_export import SCHEMA, escaped, export_trace
 from rwcore.studies.trace_tables import COLUMNS, PARTS, part, trace_table
 from rwcore.studies.traces import Question, TraceOptions, TraceStudy
 from rwcore.studies.weights import weight_study
+from rwcore.tests.command_line import assert_all_listed
 from rwcore.tests.pass_makers import tiny_study
 
 TEXT = "w1 w5 w7 w30 w2"
@@ -211,9 +212,7 @@ def test_an_export_is_whole_and_says_what_was_done(
     facts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert facts["schema"] == SCHEMA
     assert facts["complete"]
-    assert {entry["name"]: entry["sha256"] for entry in facts["files"]} == {
-        path.name: hash_file(path) for path in out.iterdir() if path.name != "manifest.json"
-    }
+    assert_all_listed(facts, out)
     assert facts["prompt"]["tokens"] == ["<bos>", "w1", "w5", "w7"]
     assert (facts["prompt"]["row"], facts["prompt"]["position"]) == (1, 3)
     assert (facts["target"], facts["next"]) == ({"id": 8, "token": "w4"}, {"id": 34, "token": "w30"})
