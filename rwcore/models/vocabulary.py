@@ -35,10 +35,15 @@ class Vocabulary:
         tokens: Text of each token as `shown` makes it; ``<unused 50280>`` for a row that the tokenizer has
             no token for (padding). A real token of that name shows its space as ``␣``.
         named: How many rows have a token.
+        texts: Text of each token as it stands in a text; bytes that are no character as in
+            ``bytes.decode(errors="surrogateescape")``.
+        special: Ids of tokens that no text is made of, such as BOS.
     """
 
     tokens: tuple[str, ...]
     named: int
+    texts: tuple[str, ...]
+    special: frozenset[int]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -76,12 +81,14 @@ def vocabulary(local: LocalModel, rows: int) -> Vocabulary:
             f"the folder: ids must be below {rows} and name at least {NAMED_SHARE:.0%} of the rows",
         )
     read = _READERS[_kind(tokenizer)]
-    tokens = [f"<unused {number}>" for number in range(rows)]
+    texts = [f"<unused {number}>" for number in range(rows)]
+    tokens = [*texts]
     for piece, number in numbers.items():
         # Added tokens are stored as they are meant, but for the space of SentencePiece.
         literal = piece in added and read is not _from_pieces
-        tokens[number] = shown(piece if literal else read(piece))
-    return Vocabulary(tuple(tokens), len(ids))
+        texts[number] = piece if literal else read(piece)
+        tokens[number] = shown(texts[number])
+    return Vocabulary(tuple(tokens), len(ids), tuple(texts), frozenset(tokenizer.all_special_ids))
 
 
 def read_tokenizer(folder: Path) -> Any:

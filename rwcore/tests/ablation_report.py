@@ -28,6 +28,8 @@ WORDS = Vocabulary(
         "␣O",
     ),
     10,
+    texts=(),
+    special=frozenset(),
 )
 WEAKENING = RunLabel("weakening", "zero")
 BASELINE = RunLabel("weakening", "zero", baseline=True)

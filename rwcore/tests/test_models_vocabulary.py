@@ -44,6 +44,19 @@ def test_bytes_become_texts(tmp_path: Path) -> None:
     assert found.named == len(found) == len(BYTES)
 
 
+def test_texts_are_what_the_tokens_are_in_a_text(tmp_path: Path) -> None:
+    found = vocabulary(saved(tmp_path, byte_level(BYTES), "<|end|>"), len(BYTES) + 2)
+    plain = ["a", " micro", "\n", "  ", "\r", "\t", "é", "\udce2\udc80", "\u200b", " ", "␣", "\ufffd"]
+    assert found.texts == (*plain, "<|end|>", "<unused 13>")
+    assert "".join(found.texts[7:8] + ("\udc8b",)).encode(errors="surrogateescape").decode() == "\u200b"
+    assert found.special == frozenset()
+
+
+def test_special_tokens_are_known(tmp_path: Path) -> None:
+    found = vocabulary(local_model(save_tokenizer(build("llama", tmp_path), 50)), 50)
+    assert {found.texts[number] for number in found.special} == {"<pad>", "<bos>", "<eos>", "<unk>"}
+
+
 def test_bytes_agree_with_the_decoder_wherever_it_loses_nothing() -> None:
     decoder = decoders.ByteLevel()
     for piece, text in zip(BYTES, TEXTS, strict=True):
