@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -18,9 +18,12 @@ Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 """Called with the layer and gate, in and act, each ``[batch pos neuron]``."""
 
 _HOOKS = ("hook_pre", "hook_pre_linear", "hook_post")
+_PLAIN_HOOKS = ("hook_pre", "hook_post")
 
 
-def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
+def run_layers(
+    model: Any, batch: Batch, visit: Visit, *, layers: Collection[int] | None = None, plain: bool = False
+) -> None:
     """Run a batch through a model, and call ``visit`` for each layer in order.
 
     The pass ends within the last MLP: its output, the final norm and the unembedding are never computed. What
@@ -30,9 +33,12 @@ def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
         model: What `rwcore.models.load.load_bridge` returns (duck-typed), of a gated decoder.
         batch: Tokens, padded on the right; padding is hidden from attention.
         visit: Called once for each layer. An exception it raises ends the pass.
+        layers: Which layers are looked at, at least one; the pass ends within the last of them. All if None.
+        plain: Take a decoder without gates too, as one whose in is always 1 (see
+            `rwcore.activations.quadrants`).
 
     Raises:
-        NotGatedError: The MLPs have no gate.
+        NotGatedError: The MLPs have no gate, and ``plain`` is not set.
         ModelError: The model has no blocks, or its MLP does not compute ``act(gate) · in``.
     """
     blocks = list(getattr(model, "blocks", None) or ())
@@ -42,40 +48,49 @@ def run_layers(model: Any, batch: Batch, visit: Visit) -> None:
             where=type(model).__name__,
             remedy="activations need a decoder with one stack of layers",
         )
-    if not getattr(model.cfg, "gated_mlp", False):
+    gated = bool(getattr(model.cfg, "gated_mlp", False))
+    if not (gated or plain):
         raise NotGatedError(
             "quadrants of gate and input are asked of a model whose MLPs have no gate",
             where=str(model.cfg.model_name),
             remedy="use a gated model (Llama, OLMo, Gemma, Qwen, Mistral, …)",
         )
-    functions = [_activation(block, layer) for layer, block in enumerate(blocks)]
+    wanted = sorted(range(len(blocks)) if layers is None else {*layers})
+    functions = {layer: _activation(blocks[layer], layer) for layer in wanted}
+    names = _HOOKS if gated else _PLAIN_HOOKS
     held: dict[str, Tensor] = {}
 
     def watch(layer: int, name: str) -> tuple[str, Callable[..., None]]:
         def hook(values: Tensor, hook: Any) -> None:
             held[name] = values
-            if name == _HOOKS[-1]:
-                gate, in_, post = (held.pop(each) for each in _HOOKS)
+            if name == names[-1]:
+                gate, *rest, post = (held.pop(each) for each in names)
                 act = functions[layer](gate)
+                in_ = rest[0] if rest else act.new_ones(()).expand_as(act)
                 _check(act, in_, post, layer)
                 visit(layer, gate, in_, act)
-                if layer == len(blocks) - 1:
+                if layer == wanted[-1]:
                     raise Finished
 
         return f"blocks.{layer}.mlp.{name}", hook
 
-    hooks = [watch(layer, name) for layer in range(len(blocks)) for name in _HOOKS]
+    hooks = [watch(layer, name) for layer in wanted for name in names]
     if run_hooks(model, batch, hooks):
         return
     raise ModelError(
         "the hooks of the last MLP were not reached",
-        where=f"blocks.{len(blocks) - 1}.mlp",
+        where=f"blocks.{wanted[-1]}.mlp",
         remedy="load the model in compatibility mode",
     )
 
 
 def add_batch(
-    model: Any, batch: Batch, accumulator: ActivationAccumulator, groups: Int64[Tensor, " batch"]
+    model: Any,
+    batch: Batch,
+    accumulator: ActivationAccumulator,
+    groups: Int64[Tensor, " batch"],
+    *,
+    plain: bool = False,
 ) -> None:
     """Run a batch through a model and add it to the statistics of all layers.
 
@@ -84,11 +99,12 @@ def add_batch(
         batch: As for `run_layers`; its mask says which tokens count.
         accumulator: On the model's device.
         groups: Group of documents of each row (see `groups`).
+        plain: As for `run_layers`.
 
     Raises:
         ModelError: As for `run_layers`, or an activation is NaN or infinite (`NotFinite`). The statistics of
             the layers before it have the batch then, those behind it have not.
-        NotGatedError: The MLPs have no gate.
+        NotGatedError: As for `run_layers`.
         OptionError: The accumulator is of another shape.
     """
     device = accumulator.layers[0].statistics.counts.device
@@ -98,13 +114,13 @@ def add_batch(
     def visit(layer: int, gate: Tensor, in_: Tensor, act: Tensor) -> None:
         accumulator.layers[layer].update(gate, in_, act, mask, rows, groups)
 
-    run_layers(model, batch, visit)
+    run_layers(model, batch, visit, plain=plain)
 
 
 def _activation(block: Any, layer: int) -> Callable[[Tensor], Tensor]:
     """The function between gate and product, as the model's own module has it."""
     module = getattr(getattr(block, "mlp", None), "original_component", None)
-    for name in ("act_fn", "act", "activation_fn"):
+    for name in ("act_fn", "act", "activation_fn", "gelu_impl"):
         function = getattr(module, name, None)
         if callable(function):
             found: Callable[[Tensor], Tensor] = function

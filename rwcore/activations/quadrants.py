@@ -31,3 +31,8 @@ NEGATED = ("in", "post")
 SWAPPED_LISTS = tuple(
     LISTS.index((QUADRANTS[SWAPPED[QUADRANTS.index(quadrant)]], quantity)) for quadrant, quantity in LISTS
 )
+
+# A neuron without a gate is run as a gated one whose in is always 1: its pre-activation, which people call
+# in, takes the place of the gate. Two quadrants never occur then, and the other quantities say nothing new.
+PLAIN_QUADRANTS = {"gate+_in+": "in+", "gate-_in+": "in-"}
+PLAIN_QUANTITIES = {"gate": "in", "post": "post"}

@@ -61,9 +61,13 @@ class BatchPlan:
 
 
 def batches(
-    corpus: TokenCorpus, *, token_budget: int = TOKEN_BUDGET, max_rows: int | None = None
+    corpus: TokenCorpus,
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    max_rows: int | None = None,
+    only: Int64[Tensor, " row"] | None = None,
 ) -> list[BatchPlan]:
-    """All rows of a corpus in batches of similar length, the longest first.
+    """All rows of a corpus, or some, in batches of similar length, the longest first.
 
     Rows are sorted by length, ties by number, and cut greedily: a batch takes rows while
     ``rows · longest ≤ token_budget``. The longest come first so that a lack of memory shows at once. The plan
@@ -73,6 +77,7 @@ def batches(
         corpus: The corpus.
         token_budget: Positions of a batch, padding included. A longer row is a batch of its own.
         max_rows: Most rows of a batch.
+        only: Numbers of the rows that are wanted, ascending; all if None.
 
     Raises:
         OptionError: A budget is not positive.
@@ -80,7 +85,8 @@ def batches(
     for name, value in (("token_budget", token_budget), ("max_rows", max_rows)):
         if value is not None and value < 1:
             raise OptionError(f"batches of {value} cannot be made", where=name, remedy="give 1 or more")
-    order = torch.argsort(corpus.lengths, descending=True, stable=True)
+    wanted = torch.arange(len(corpus)) if only is None else only
+    order = wanted[torch.argsort(corpus.lengths[wanted], descending=True, stable=True)]
     lengths = corpus.lengths[order].tolist()
     rows = order.tolist()
     plans: list[BatchPlan] = []

@@ -31,6 +31,7 @@ from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure, counting
 from rwcore.store import writing
 from rwcore.studies.checkpoints import Checkpoints
+from rwcore.weights.shape import read_shape
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ShardTask:
         device: See `rwcore.models.device.pick_device`.
         threads: CPU threads; None leaves them as they are.
         checkpoint_every: Batches between two checkpoints.
+        plain: Whether the model may have no gates; see `rwcore.activations.capture.run_layers`.
     """
 
     local: LocalModel
@@ -64,6 +66,7 @@ class ShardTask:
     device: str
     threads: int | None
     checkpoint_every: int
+    plain: bool = False
 
 
 def run_shard(task: ShardTask) -> Path:
@@ -101,8 +104,8 @@ def _run(
     model = bridge(task.local, device, task.dtype)
     first = len(state.batches) if state else 0
     if state is None:
-        cfg = model.cfg
-        accumulator = ActivationAccumulator(cfg.n_layers, cfg.d_mlp, task.k, device=device, groups=GROUPS)
+        shape = read_shape(task.local)  # the bridge of OPT supposes four times its width
+        accumulator = ActivationAccumulator(shape.n_layers, shape.d_mlp, task.k, device=device, groups=GROUPS)
     else:
         accumulator = ActivationAccumulator.resumed(state.layers, device)
 
@@ -119,7 +122,8 @@ def _run(
         for number in range(first, len(plans)):
             batch = plans[number].load(corpus)
             try:
-                add_batch(model, batch, accumulator, group_of(corpus.document[batch.rows]))
+                groups = group_of(corpus.document[batch.rows])
+                add_batch(model, batch, accumulator, groups, plain=task.plain)
             except NotFinite as error:
                 raise _located(error, corpus) from error
             count(sizes[number])

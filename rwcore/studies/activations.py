@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from rwcore.activations.artefact import DEFINITION, Activations, load, save
@@ -32,6 +33,7 @@ from rwcore.studies.forward import (
 )
 from rwcore.studies.frequencies import FrequencyStudy, gate_signs, require_gate
 from rwcore.studies.weights import WeightStudy
+from rwcore.weights.shape import read_shape
 
 PASS = "pass"
 SIGNS = "gate_signs.safetensors"
@@ -57,7 +59,7 @@ class PassOptions(ForwardOptions):
 
 
 @dataclass(frozen=True)
-class ActivationStudy(FrequencyStudy):
+class PassStudy(FrequencyStudy):
     """Quadrant frequencies, means and extremes of every neuron of one model on one corpus.
 
     The pass itself runs on weights whose gate signs are not folded; what is given out is folded, as all
@@ -71,6 +73,49 @@ class ActivationStudy(FrequencyStudy):
 
     corpus: TokenCorpus
     options: PassOptions = PassOptions()
+
+    @property
+    @abstractmethod
+    def unfolded(self) -> Activations:
+        """Statistics on weights whose gate signs are not folded: what the pass has measured."""
+
+    @property
+    @abstractmethod
+    def signs(self) -> Int8[Tensor, "layer neuron"]:
+        """The sign of cos(gate, in) of every neuron, which folding makes positive; +1 without a gate."""
+
+    @cached_property
+    def gated(self) -> bool:
+        """Whether the MLPs of the model have gates."""
+        return read_shape(self.weights.local).gated_mlp
+
+    @cached_property
+    def activations(self) -> Activations:
+        """Statistics with the gate signs folded."""
+        layers = map(fold_statistics, self.unfolded.layers, self.signs.float())
+        return replace(self.unfolded, layers=tuple(layers))
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Frequencies, means and extremes of all layers, gate signs folded."""
+        return summary_of(self.activations)
+
+    def without_groups(self) -> Iterator[Float[Tensor, "layer quadrant neuron"]]:
+        """Frequencies of the quadrants without each group of documents in turn, gate signs folded."""
+        layers = self.activations.layers
+        return frequencies_without(
+            torch.stack([layer.counts for layer in layers]),
+            torch.stack([layer.group_counts for layer in layers]),
+            self.activations.group_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class ActivationStudy(PassStudy):
+    """A pass that is computed where the store does not have it."""
+
+    PLAIN: ClassVar[bool] = False
+    """Whether it is of a model without gates."""
 
     @cached_property
     def folder(self) -> Path:
@@ -92,25 +137,9 @@ class ActivationStudy(FrequencyStudy):
         return load(self.folder / PASS)
 
     @cached_property
-    def activations(self) -> Activations:
-        """Statistics with the gate signs folded."""
-        signs = read_arrays(self.folder / SIGNS)["sign"]
-        layers = map(fold_statistics, self.unfolded.layers, signs.float())
-        return replace(self.unfolded, layers=tuple(layers))
-
-    @cached_property
-    def summary(self) -> Summary:
-        """Frequencies, means and extremes of all layers, gate signs folded."""
-        return summary_of(self.activations)
-
-    def without_groups(self) -> Iterator[Float[Tensor, "layer quadrant neuron"]]:
-        """Frequencies of the quadrants without each group of documents in turn, gate signs folded."""
-        layers = self.activations.layers
-        return frequencies_without(
-            torch.stack([layer.counts for layer in layers]),
-            torch.stack([layer.group_counts for layer in layers]),
-            self.activations.group_tokens,
-        )
+    def signs(self) -> Int8[Tensor, "layer neuron"]:
+        """The sign of cos(gate, in) of every neuron, which folding makes positive; +1 without a gate."""
+        return read_arrays(self.folder / SIGNS)["sign"]
 
     @property
     def provenance(self) -> dict[str, object]:
@@ -123,7 +152,7 @@ class ActivationStudy(FrequencyStudy):
         Raises:
             NotGatedError: The MLPs of the model have no gate.
         """
-        require_gate(self.weights)
+        self._require()
         work, options = self.weights.store.work(self._key), self.options
         rows = keep_rows(self.corpus, self.weights.store)
         return [
@@ -140,6 +169,7 @@ class ActivationStudy(FrequencyStudy):
                 device=options.device,
                 threads=options.threads,
                 checkpoint_every=options.checkpoint_every,
+                plain=self.PLAIN,
             )
             for index in range(options.shards)
         ]
@@ -166,7 +196,7 @@ class ActivationStudy(FrequencyStudy):
     def _keep(self, folder: Path, merged: Activations) -> dict[str, object]:
         """Fill the artefact's folder; returns the facts about it."""
         save(folder / PASS, merged)
-        write_arrays(folder / SIGNS, {"sign": gate_signs(self.weights)})
+        write_arrays(folder / SIGNS, {"sign": self._gate_signs()})
         return collect(
             None,
             **self._fields,
@@ -175,6 +205,13 @@ class ActivationStudy(FrequencyStudy):
             corpus_id=self.corpus.spec.id,
             runs=merged.runs,
         )
+
+    def _require(self) -> None:
+        """Refuse a model that the pass is not made for, before anything is computed."""
+        require_gate(self.weights)
+
+    def _gate_signs(self) -> Int8[Tensor, "layer neuron"]:
+        return gate_signs(self.weights)
 
     @cached_property
     def _fields(self) -> dict[str, object]:

@@ -20,7 +20,7 @@ from rwcore.activations.quadrants import QUADRANTS, QUANTITIES, SUMMARY
 from rwcore.activations.summary import Summary
 from rwcore.activations.summary_pt import read_summary
 from rwcore.errors import NotGatedError, StoreError
-from rwcore.stats.classes import RW_CLASSES, UNDEFINED, class_codes
+from rwcore.stats.classes import UNDEFINED, RWClass, class_codes, classes_of
 from rwcore.studies.weights import WeightStudy
 from rwcore.weights.fold import layer_gate_sign
 from rwcore.weights.mlp import mlp_weights
@@ -68,9 +68,14 @@ class FrequencyStudy(ABC):
         """Read-write class of every neuron."""
         return class_codes(self.weights.cosines)
 
+    @property
+    def classes(self) -> tuple[RWClass, ...]:
+        """The classes that neurons of this model can have, in canonical order."""
+        return classes_of(self.weights.cosines)
+
     def class_names(self) -> list[str]:
         """Name of the class of every neuron, layer by layer."""
-        names = [*(one.name for one in RW_CLASSES), UNDEFINED]
+        names = [*(one.name for one in self.classes), UNDEFINED]
         return [names[code] for code in self.class_codes.flatten().tolist()]
 
     def class_frequency(self, name: str = SUMMARY) -> pd.DataFrame:
@@ -94,14 +99,14 @@ class FrequencyStudy(ABC):
         return {}
 
     def _class_frequency(self, name: str) -> pd.DataFrame:
-        codes = self.class_codes
-        frame = class_frequencies(self.frequencies()[name], codes, RW_CLASSES)
-        members = [codes == code for code in range(len(RW_CLASSES))]
+        codes, classes = self.class_codes, self.classes
+        frame = class_frequencies(self.frequencies()[name], codes, classes)
+        members = [codes == code for code in range(len(classes))]
 
         def means(frequencies: Mapping[str, Tensor]) -> dict[str, float]:
             found = frequencies[name]
             return {
-                one.name: float(found[inside].mean()) for one, inside in zip(RW_CLASSES, members, strict=True)
+                one.name: float(found[inside].mean()) for one, inside in zip(classes, members, strict=True)
             }
 
         intervals = self.intervals(means)

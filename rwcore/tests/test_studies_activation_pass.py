@@ -43,11 +43,11 @@ def interrupted_after(monkeypatch: pytest.MonkeyPatch, done: int) -> None:
     """Let the pass stop in the middle of the batch after some."""
     seen: list[int] = []
 
-    def stopping(*words: object) -> None:
+    def stopping(*words: object, **options: object) -> None:
         if len(seen) == done:
             raise Interrupted
         seen.append(1)
-        add_batch(*words)  # type: ignore[arg-type]
+        add_batch(*words, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(activation_pass, "add_batch", stopping)
 
