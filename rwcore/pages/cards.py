@@ -194,15 +194,22 @@ def card_page(card: NeuronCard, *, siblings: Sequence[NeuronCard] = ()) -> str:
     after = siblings[place + 1] if place is not None and place + 1 < len(siblings) else None
     return render(
         "neuron_card.html",
-        card=card,
         before=before,
         after=after,
         index=place is not None,
-        strips=cosine_strips(card.cosines),
-        picture=planar_picture(card.cosines),
-        sections=[(matrix, [_columns(*pair) for pair in card.pairs(matrix)]) for matrix in card.matrices],
-        **_helpers(),
+        **card_context(card),
     )
+
+
+def card_context(card: NeuronCard) -> dict[str, object]:
+    """What ``card_parts.html`` shows of a neuron, with the helpers of its macros."""
+    return {
+        "card": card,
+        "strips": cosine_strips(card.cosines),
+        "picture": planar_picture(card.cosines),
+        "sections": [(matrix, [_columns(*pair) for pair in card.pairs(matrix)]) for matrix in card.matrices],
+        **_helpers(),
+    }
 
 
 def index_page(cards: Sequence[NeuronCard], *, title: str, lead: str, files: Sequence[str] = ()) -> str:

@@ -13,9 +13,10 @@ from rwcore.stats.cosines import RWCosines
 def class_margins(cosines: RWCosines, threshold: float = THRESHOLD) -> Float[Tensor, "layer neuron"]:
     """The smallest change of one cosine that would give a neuron another class.
 
-    That is the distance of linout to the nearer of ±threshold, likewise of gateout, and of gatelin where the
-    class depends on it: where linout or gateout is large (see `rwcore.stats.classes.class_codes`). Without a
-    gate it is that of linout alone.
+    That is the distance of linout to the nearer of ±threshold, likewise of gateout, and of gatelin to where
+    it turns typical into atypical or back: nowhere if linout and gateout are small, at ±threshold if one of
+    them is large, and at the threshold with the sign of their product if both are (see
+    `rwcore.stats.classes.class_codes`). Without a gate it is that of linout alone.
 
     Args:
         cosines: The cosines, gate signs folded.
@@ -33,6 +34,9 @@ def class_margins(cosines: RWCosines, threshold: float = THRESHOLD) -> Float[Ten
     margin = distance(cosines.linout)
     if cosines.gatelin is not None and cosines.gateout is not None:
         margin = torch.minimum(margin, distance(cosines.gateout))
-        small = (discretise(cosines.linout, threshold) == 0) & (discretise(cosines.gateout, threshold) == 0)
-        margin = torch.where(small, margin, torch.minimum(margin, distance(cosines.gatelin)))
+        linout, gateout = discretise(cosines.linout, threshold), discretise(cosines.gateout, threshold)
+        product = linout * gateout
+        turns = (cosines.gatelin.float() - threshold * product).abs()
+        turns = torch.where(product == 0, distance(cosines.gatelin), turns)
+        margin = torch.where((linout == 0) & (gateout == 0), margin, torch.minimum(margin, turns))
     return margin.masked_fill(class_codes(cosines, threshold) < 0, torch.nan)

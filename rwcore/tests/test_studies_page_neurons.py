@@ -80,7 +80,9 @@ def test_lists_are_joined_and_checked(study: WeightStudy, tmp_path: Path) -> Non
 def test_papers_publish_neurons_of_their_models(tmp_path: Path) -> None:
     folder = tmp_path / "paper" / "published"
     folder.mkdir(parents=True)
-    (folder / "a.csv").write_text(f"layer,model,neuron\n3,{OLMO},7\n1,other,2\n3,{OLMO},7\n", encoding="utf-8")
+    (folder / "a.csv").write_text(
+        f"layer,model,neuron\n3,{OLMO},7\n1,other,2\n3,{OLMO},7\n", encoding="utf-8"
+    )
     (folder / "b.csv").write_text(f"model,neuron,layer\n{OLMO},4,2\n", encoding="utf-8")
     (folder / "c.csv").write_text(f"model,layer\n{OLMO},9\n", encoding="utf-8")
     assert published_neurons(OLMO, tmp_path) == [(3, 7), (2, 4)]
@@ -99,5 +101,5 @@ def test_neurons_of_claims_are_the_published_ones_and_the_case_studies(
     assert {*found} - {(1, 5)} <= {(row.layer, row.neuron) for row in roles.roles().itertuples()}
     assert len(found) > 1
     (folder / "a.csv").write_text("model,layer,neuron\nplanted,99,5\n", encoding="utf-8")
-    with pytest.raises(OptionError, match="99.5"):
+    with pytest.raises(OptionError, match=r"99\.5"):
         neurons_of_claims(study, roles, tmp_path)
