@@ -25,9 +25,11 @@ from rwcore.cli import (
     generate,
     models,
     neurons,
+    pages,
     promote,
     report,
     roles,
+    serve,
     trace,
     weights,
 )
@@ -63,7 +65,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STUDIES = (weights, activations, frequencies, ablate, generate, trace, roles, neurons, explorer)
+STUDIES = (weights, activations, frequencies, ablate, generate, trace, roles, neurons, pages, serve, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

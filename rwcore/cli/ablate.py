@@ -20,7 +20,6 @@ from rwcore.cli.ablation_options import (
     Post,
     asked_interventions,
     chosen_sets,
-    refuse_idle,
 )
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
 from rwcore.cli.forward import (
@@ -41,7 +40,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
-from rwcore.cli.options import Force, Model, Out, Palette, Processing
+from rwcore.cli.options import Force, Model, Out, Palette, Processing, refuse_idle
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -94,27 +94,6 @@ def chosen_sets(texts: Sequence[str], weights: WeightStudy) -> list[ChosenSet]:
 
     codes, classes = class_codes(weights.cosines), classes_of(weights.cosines)
     return [_there(text, choose_set(text, codes, classes)) for text in texts]
-
-
-def refuse_idle(
-    options: Mapping[str, object], what: str, instead: str, *, beside: Sequence[str] = ()
-) -> None:
-    """Refuse options that would have no effect.
-
-    Args:
-        options: Their values by name; None or False if one is not given.
-        what: Why they have no effect.
-        instead: What to do for them to have one.
-        beside: Options that they do not go with.
-
-    Raises:
-        OptionError: One is given.
-    """
-    idle = [name for name, value in options.items() if value is not None and value is not False]
-    if idle:
-        raise OptionError(
-            what, where=", ".join([*beside, *idle]), remedy=f"leave {' and '.join(idle)} out, or {instead}"
-        )
 
 
 def no_means() -> OptionError:

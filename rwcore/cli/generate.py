@@ -23,7 +23,6 @@ from rwcore.cli.ablation_options import (
     asked_interventions,
     chosen_sets,
     no_means,
-    refuse_idle,
     words,
 )
 from rwcore.cli.console import console, paragraphs, say, size
@@ -40,7 +39,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
-from rwcore.cli.options import Force, Model, Out, Processing
+from rwcore.cli.options import Force, Model, Out, Processing, refuse_idle
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:

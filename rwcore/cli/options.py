@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from rwcore.errors import OptionError
 
 MODEL_HELP = "Registry id, org/name@revision, folder or .gguf."
 
@@ -24,3 +27,24 @@ Palette = Annotated[
         "--palette", help="Colours: the papers' own, or some that stay apart with any colour vision."
     ),
 ]
+
+
+def refuse_idle(
+    options: Mapping[str, object], what: str, instead: str, *, beside: Sequence[str] = ()
+) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        options: Their values by name; None or False if one is not given.
+        what: Why they have no effect.
+        instead: What to do for them to have one.
+        beside: Options that they do not go with.
+
+    Raises:
+        OptionError: One is given.
+    """
+    idle = [name for name, value in options.items() if value is not None and value is not False]
+    if idle:
+        raise OptionError(
+            what, where=", ".join([*beside, *idle]), remedy=f"leave {' and '.join(idle)} out, or {instead}"
+        )

@@ -23,12 +23,11 @@ from rwcore.cli.ablation_options import (
     asked_interventions,
     chosen_sets,
     no_means,
-    refuse_idle,
     words,
 )
 from rwcore.cli.console import paragraphs, right, say, show, size, table
 from rwcore.cli.forward import BatchTokens, ClipQkv, Device, Dtype, MaxLength, Tokens, chosen_corpus, clipped
-from rwcore.cli.options import Force, Model, Out, Palette, Processing
+from rwcore.cli.options import Force, Model, Out, Palette, Processing, refuse_idle
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:

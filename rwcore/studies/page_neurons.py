@@ -1,4 +1,4 @@
-"""Which neurons get a page: those a person names, the clearest of a class, and those that claims are about."""
+"""Which neurons get a page: named ones, the clearest of a class, those that claims are about."""
 
 from __future__ import annotations
 
