@@ -239,7 +239,12 @@ def _helpers() -> dict[str, object]:
 
 def swatch(card: NeuronCard) -> str:
     """The colour of the card's class, as CSS."""
-    red, green, blue, alpha = card.rw_class.rgba if card.rw_class else (1.0, 1.0, 1.0, 0.0)
+    return colour_of(card.rw_class)
+
+
+def colour_of(rw_class: RWClass | None) -> str:
+    """The colour of a class, as CSS; none for an undefined neuron."""
+    red, green, blue, alpha = rw_class.rgba if rw_class else (1.0, 1.0, 1.0, 0.0)
     return f"rgb({red:.0%} {green:.0%} {blue:.0%} / {alpha:g})"
 
 
