@@ -78,12 +78,14 @@ class Needs(Strict):
         ram_gib: Memory in GiB.
         corpus: Id of the text corpus that the paper's models are run on; other models read a text that
             needs no download.
+        published_pages: The JSON files of published neuron pages, which are not kept beside the claims.
     """
 
     weights: bool = False
     gpu_gib: PositiveFloat | None = None
     ram_gib: PositiveFloat | None = None
     corpus: str | None = None
+    published_pages: bool = False
 
 
 class Expectation(Strict):

@@ -48,10 +48,11 @@ Row: TypeAlias = Mapping[str, object]
 
 def plain(value: Any) -> Any:
     """A Python scalar for a NumPy or tensor scalar, a list for a 1-d array; other values unchanged."""
-    if isinstance(value, bool | int | float | str | Interval | list | tuple | Set) or value is None:
-        return value
+    # Before all else: a float64 of NumPy is a float, but what it compares to is none of True and False.
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
+    if isinstance(value, bool | int | float | str | Interval | list | tuple | Set) or value is None:
+        return value
     if getattr(value, "ndim", None) == 1 and hasattr(value, "tolist") and not hasattr(value, "columns"):
         return value.tolist()
     return value

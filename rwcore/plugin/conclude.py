@@ -177,7 +177,10 @@ def rerun_command(item: pytest.Item, spec: SubjectSpec) -> str:
     words = ["pytest", item.nodeid]
     if spec.kind in {Kind.PACKAGED, Kind.OTHER, Kind.PAPER}:
         words += ["--rw-models", ",".join(spec.models)]
-    tokens = item.config.stash[SETTINGS].tokens
+    settings = item.config.stash[SETTINGS]
+    if settings.published_pages is not None and (spec.pages or spec.kind is Kind.PAPER):
+        words += ["--rw-published-pages", str(settings.published_pages)]
+    tokens = settings.tokens
     if spec.kind in {Kind.OTHER, Kind.PAPER} and tokens != DEFAULT_TOKENS:
         words += ["--rw-full"] if tokens is None else ["--rw-tokens", str(tokens)]
     return shlex.join(words)

@@ -38,6 +38,7 @@ def rw_workshop(
             stand_ins=stand_ins,
             published=published_dir,
             tokens=settings.tokens,
+            pages=settings.published_pages,
         )
 
 

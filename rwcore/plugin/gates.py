@@ -38,6 +38,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         or _weights_missing(spec)
         or _gate_missing(item, spec)
         or _corpus_missing(item, spec)
+        or _pages_missing(config, item, spec)
         or _memory_missing(item, spec)
         or _over_budget(config, item)
     )
@@ -100,6 +101,15 @@ def _corpus_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
         except CorpusError as error:
             return f"{error.what}: rwcore fetch --corpus {name}"
     return None
+
+
+def _pages_missing(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) -> str | None:
+    """Published neuron pages are hundreds of megabytes, which a person fetches if they are wanted."""
+    if spec.kind not in {Kind.TABLES, Kind.PAPER} or config.stash[SETTINGS].published_pages is not None:
+        return None
+    if not any(need.published_pages for need in _needs(item)):
+        return None
+    return "needs the files of published neuron pages: --rw-published-pages DIR (README.md of the paper)"
 
 
 def _corpora(item: pytest.Item) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwcore.plugin.subjects import Kind, SubjectSpec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rwcore.ablation.compare import RunLabel
     from rwcore.ablation.last import Prompt
     from rwcore.activations.capture import Visit
+    from rwcore.activations.examples import NeuronExamples
     from rwcore.claim.sample import Sample
     from rwcore.claim.values import Interval
     from rwcore.corpora.batches import Batch
@@ -36,6 +38,7 @@ class ModelSubject(WeightSubject):
 
     Args:
         tokens: Tokens of text that a model reads that is not recorded; None for all.
+        published_pages: Folder of published neuron pages, if it was given.
     """
 
     def __init__(
@@ -47,12 +50,15 @@ class ModelSubject(WeightSubject):
         *,
         recorded: bool,
         tokens: int | None = None,
+        published_pages: Path | None = None,
     ) -> None:
         super().__init__(spec, locals_, store, engine, recorded=recorded)
         self._tokens = tokens
+        self._pages = published_pages
         self._passes: dict[str, ActivationStudy] = {}
         self._sample: Sample | None = None
         self._pass: ActivationStudy | None = None
+        self._measured: tuple[pd.DataFrame, pd.DataFrame] | None = None
 
     def activation_study(self, corpus: str = PAPERS_TEXT) -> ActivationStudy:
         """The pass of the only model over a text; computed by whoever asks first, kept in the store.
@@ -152,6 +158,58 @@ class ModelSubject(WeightSubject):
         from rwcore.plugin.frequencies import shuffled
 
         return shuffled(self.activation_study(), derive)
+
+    def neuron_examples(self, neurons: Sequence[tuple[int, int]]) -> list[NeuronExamples]:
+        """Where some neurons fire in the text of `activation_study`, and the text up to there."""
+        from rwcore.studies.neuron_examples import ExampleStudy
+        from rwcore.studies.published_comparison import AS_PUBLISHED
+
+        return ExampleStudy(self.activation_study(), AS_PUBLISHED).examples(neurons)
+
+    def neurons_of_all_classes(self) -> list[tuple[int, int]]:
+        """See `rwcore.plugin.neuron_pages.near_the_middle`."""
+        from rwcore.plugin.neuron_pages import near_the_middle
+
+        return near_the_middle(self.weight_study().cosines)
+
+    def page_facts(self) -> pd.DataFrame:
+        """See `rwcore.activations.published_facts.page_facts`; of our own pages of some neurons."""
+        return self._measured_pages[0]
+
+    def peaks(self) -> pd.DataFrame:
+        """See `rwcore.activations.published_facts.peaks`; of our own pages of some neurons."""
+        return self._measured_pages[1]
+
+    def page_cells(self) -> pd.DataFrame:
+        """See `rwcore.activations.published_tables.summary_cells`; of every neuron."""
+        from rwcore.activations.published_tables import summary_cells
+        from rwcore.weights.shape import read_shape
+
+        study = self.activation_study()
+        return summary_cells(study.summary, read_shape(study.weights.local).activation)
+
+    def recomputed_pages(self) -> pd.DataFrame:
+        """Pages against what the model computes on their texts; see `rwcore.studies.published_comparison`.
+
+        Of the paper's own model these are the published pages, of any other the best example of each list of
+        our own.
+        """
+        from rwcore.activations.published_pages import best_of_lists, read_pages
+        from rwcore.studies.published_comparison import compare_pages, own_pages
+
+        if self.kind is Kind.PAPER and self._pages is not None:
+            return compare_pages(self.weight_study(), read_pages(self._pages))
+        pages = own_pages(self.activation_study(), self.neurons_of_all_classes())
+        return compare_pages(self.weight_study(), map(best_of_lists, pages))
+
+    @property
+    def _measured_pages(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        from rwcore.plugin.neuron_pages import own_measured
+
+        pass_ = self.activation_study()
+        if self._measured is None:
+            self._measured = own_measured(pass_)
+        return self._measured
 
     def visit_layers(self, visit: Callable[[Batch], Visit], *, rows: int, positions: int) -> None:
         """Run the beginning of the text through the only model; see `rwcore.activations.capture.run_layers`.

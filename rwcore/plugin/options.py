@@ -66,6 +66,11 @@ OPTIONS = (
     Option("full", "read the papers' whole text instead of a part of it", flag=True),
     Option("strict", "fail instead of skip when something a claim needs is missing", flag=True),
     Option(
+        "published-pages",
+        "folder of published neuron pages, with folders L<layer>/N<neuron> of JSON files",
+        metavar="DIR",
+    ),
+    Option(
         "scheduler",
         "where layer-wise work runs: local, local:N, tcp://HOST:PORT or a scheduler file",
         metavar="WHERE",
@@ -91,6 +96,7 @@ class Settings:
     tokens: int | None
     strict: bool
     scheduler: str | None
+    published_pages: Path | None
     new_only: bool
     obtained: Path | None
 
@@ -128,6 +134,10 @@ def _value(config: pytest.Config, option: Option) -> str | bool | None:
 
 def _names(text: str | bool | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in str(text or "").split(",") if part.strip()))
+
+
+def _folder(text: str | bool | None) -> Path | None:
+    return Path(str(text)).absolute() if text else None
 
 
 def _minutes(text: str | bool | None) -> float | None:
@@ -174,13 +184,14 @@ def read_settings(config: pytest.Config) -> Settings:
     return Settings(
         models=_names(values["models"]),
         papers=_names(values["paper"]),
-        report=Path(str(values["report"])).absolute() if values["report"] else None,
+        report=_folder(values["report"]),
         budget_seconds=_minutes(values["budget"]),
         tokens=_tokens(values["tokens"], bool(values["full"])),
         strict=bool(values["strict"]),
         scheduler=str(values["scheduler"]) if values["scheduler"] else None,
+        published_pages=_folder(values["published-pages"]),
         new_only=bool(values["new-only"]),
-        obtained=Path(str(values["obtained"])).absolute() if values["obtained"] else None,
+        obtained=_folder(values["obtained"]),
     )
 
 

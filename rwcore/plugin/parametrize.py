@@ -56,6 +56,8 @@ def applies(
             )
         if (scope == "data") is not (spec.kind is Kind.TABLES):
             return False
+        if scope == "data" and expectation.needs.published_pages is not spec.pages:
+            return False
         if expectation.together:
             return spec.models == tuple(listed)
         return len(spec.models) == 1 and spec.models[0] in listed
@@ -87,7 +89,8 @@ def subjects_of(
         for models in groups:
             name = models[0] if len(models) == 1 else _group_name(expectation, models)
             if expectation.scope == "data":
-                candidates[SubjectSpec(Kind.TABLES, name, models, paper.slug)] = None
+                pages = expectation.needs.published_pages
+                candidates[SubjectSpec(Kind.TABLES, name, models, paper.slug, pages)] = None
             elif expectation.scope == "published" and with_papers_own:
                 candidates[SubjectSpec(Kind.PAPER, name, models)] = None
     for stand_in in asked.stand_ins.values():

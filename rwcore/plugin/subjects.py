@@ -34,17 +34,20 @@ class SubjectSpec:
         id: Name in test ids and reports; the model id, or a name for several models together.
         models: Model ids, or the stand-in's id.
         paper: Folder name of the paper whose tables are meant (kind tables).
+        pages: Whether the published files of neuron pages are meant too (kind tables).
     """
 
     kind: Kind
     id: str
     models: tuple[str, ...]
     paper: str = ""
+    pages: bool = False
 
     @property
     def test_id(self) -> str:
-        """The subject in a node id: safe in a shell, distinct for tables and models."""
-        return ("tables." if self.kind is Kind.TABLES else "") + slug(self.id)
+        """The subject in a node id: safe in a shell, distinct for tables, pages and models."""
+        prefix = "pages." if self.pages else "tables." if self.kind is Kind.TABLES else ""
+        return prefix + slug(self.id)
 
 
 class Subject:

@@ -121,9 +121,32 @@ class TablesSubject(Subject):
             raise ClaimFileError(f"models.toml gives no d_model for {model}", where="models.toml")
         return width
 
+    def page_cells(self) -> pd.DataFrame:
+        """The tables of neuron pages; see `rwcore.activations.published_tables.printed_cells`."""
+        from rwcore.activations.published_tables import printed_cells
+
+        return printed_cells(self.page_table())
+
+    def page_table(self) -> pd.DataFrame:
+        """One row per neuron page, in the columns of ``neuroscope_pages.csv``."""
+        return self._file("neuroscope_pages.csv", {"model": self.models})
+
+    def peaks(self) -> pd.DataFrame:
+        """One row per example of the pages, in the columns of ``neuroscope_examples.csv``."""
+        return self._file("neuroscope_examples.csv", {})
+
     def provenance(self) -> dict[str, object]:
         """The folder the tables are in."""
         return {"tables": f"golden/{self.spec.paper}/published"}
+
+    def _file(self, name: str, select: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """Rows of one file, every number as it is written; no text is taken for a missing value."""
+        from rwcore.claim.published import read_csv
+
+        table = read_csv(self._published / name)
+        for column, wanted in select.items():
+            table = table[table[column].isin(list(wanted))]
+        return table.reset_index(drop=True)
 
     def _tables(self, files: tuple[str, ...], columns: list[str], *, required: bool = True) -> pd.DataFrame:
         import pandas as pd

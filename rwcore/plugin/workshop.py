@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rwcore.paths import slug
 from rwcore.plugin.model_subject import ModelSubject
+from rwcore.plugin.neuron_pages import PagesSubject
 from rwcore.plugin.subjects import Kind, Subject, SubjectSpec
 from rwcore.plugin.tables import TablesSubject
 
@@ -30,6 +31,7 @@ class Workshop:
         stand_ins: The small models by id.
         published: Folder with the published tables of a paper.
         tokens: Tokens of text that a model reads that is not recorded; None for all.
+        pages: Folder of published neuron pages, if it was given.
         built: Small models that were already built.
     """
 
@@ -39,6 +41,7 @@ class Workshop:
     stand_ins: Mapping[str, StandIn]
     published: Callable[[str], Path]
     tokens: int | None = None
+    pages: Path | None = None
     built: dict[str, LocalModel] = field(default_factory=dict)
 
     def make(self, spec: SubjectSpec) -> Subject:
@@ -50,6 +53,8 @@ class Workshop:
         if spec.kind is Kind.SYNTHETIC:
             return Subject(spec, recorded=True)
         if spec.kind is Kind.TABLES:
+            if spec.pages and self.pages is not None:
+                return PagesSubject(spec, self.published(spec.paper), self.pages)
             return TablesSubject(spec, self.published(spec.paper))
         if spec.kind is Kind.STAND_IN:
             return self._stand_in(spec)
@@ -58,7 +63,15 @@ class Workshop:
 
         locals_ = tuple(locate(find(model)) for model in spec.models)
         recorded = all(local.spec.recorded for local in locals_)
-        return ModelSubject(spec, locals_, self.store, self.engine, recorded=recorded, tokens=self.tokens)
+        return ModelSubject(
+            spec,
+            locals_,
+            self.store,
+            self.engine,
+            recorded=recorded,
+            tokens=self.tokens,
+            published_pages=self.pages,
+        )
 
     def _stand_in(self, spec: SubjectSpec) -> Subject:
         from rwcore.store import Store

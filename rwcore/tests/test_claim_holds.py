@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -34,6 +35,8 @@ def ask(holds: dict[str, Any], *, expectation: dict[str, Any] | None = None, **o
         ({"kind": "at_most", "value": 0.5, "strict": True}, 0.5, False, 0),
         ({"kind": "exact", "value": 0}, 0, True, 0),
         ({"kind": "exact", "value": 0}, 3, False, -3),
+        ({"kind": "exact", "value": 0}, np.float64(3), False, -3),
+        ({"kind": "exact", "value": 0}, np.float64(0), True, 0),
         ({"kind": "exact", "value": True}, True, True, None),
         ({"kind": "exact", "value": True}, 1, False, None),
         ({"kind": "exact", "value": "weakening"}, "strengthening", False, None),
