@@ -29,6 +29,8 @@ from rwcore.models.load import load_bridge
 from rwcore.tests.activation_parts import quadrants, same_all
 from rwcore.tests.corpus_makers import rows_corpus
 
+pytestmark = pytest.mark.slow  # all of it together
+
 K = 4
 RELATIVE = 1e-5  # of float32 through three layers; float32 has 6e-8
 """Bound: of the largest |gate| or |in| of the layer for quadrants, of Σ|q| for sums."""

@@ -29,6 +29,8 @@ from rwcore.tests.neuroscope_claims import (
 )
 from rwcore.tests.published_makers import random_pages, write_pages
 
+pytestmark = pytest.mark.slow  # all of it together
+
 CLAIMS = module("pages")
 TESTS = (CLAIMS.test_files, CLAIMS.test_peaks)
 IN = "hook_pre_linear"

@@ -27,6 +27,8 @@ from rwcore.tests.neuroscope_claims import (
     tiny_subject,
 )
 
+pytestmark = pytest.mark.slow  # all of it together
+
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> ModelSubject:

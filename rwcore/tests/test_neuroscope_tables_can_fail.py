@@ -13,6 +13,8 @@ import pytest
 from rwcore.plugin.tables import TablesSubject
 from rwcore.tests.neuroscope_claims import PUBLISHED, TABLES, Answers, answers, failing, labels, module
 
+pytestmark = pytest.mark.slow  # all of it together
+
 CLAIMS = module("tables")
 TESTS = (module("pages").test_peaks, CLAIMS.test_tables, CLAIMS.test_older_pages)
 

@@ -34,6 +34,8 @@ from rwcore.tests.prefix_grid import (
     without_prefixes,
 )
 
+pytestmark = pytest.mark.slow  # all of it together
+
 
 @pytest.fixture(scope="module", params=["llama", "gptj"])
 def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
