@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from rwcore.pages.page_data import by_quantity, scale
 from rwcore.pages.token_units import BROKEN
 from rwcore.tests import neuron_site as site
+from rwcore.tests.axe import violations
 from rwcore.tests.explorer_page import requests, start_chromium
 from rwcore.tests.neuron_browser import NeuronSite, channels, contrast, luminance, said
 
@@ -324,20 +324,9 @@ def test_on_paper_there_are_no_controls(page: NeuronSite) -> None:
 # --- access and speed -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The checker's script; its package, which would start a browser of its own, is not imported."""
-    try:
-        files = metadata.files("axe-playwright-python") or []
-    except metadata.PackageNotFoundError:
-        pytest.skip("axe is not installed: pip install axe-playwright-python==0.1.8")
-    (found,) = [file for file in files if file.name == "axe.min.js"]
-    return Path(str(found.locate())).read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["usual", "odd"])
-def test_axe_finds_no_serious_violation(page: NeuronSite, axe: str, name: str, scheme: str) -> None:
+def test_axe_finds_no_serious_violation(page: NeuronSite, name: str, scheme: str) -> None:
     page.emulate(prefers_color_scheme=scheme)
     page.visit(name)
     if name == "odd":  # few tokens, so that everything can be looked at
@@ -345,14 +334,9 @@ def test_axe_finds_no_serious_violation(page: NeuronSite, axe: str, name: str, s
         page.settle()
     page.run(f"document.querySelector('{FIRST} mark').focus()")
     page.browser.set_script_timeout(120)
-    page.run(axe)
-    found = page.browser.execute_async_script(
-        "const done = arguments[0];"
-        "axe.run(document, {resultTypes: ['violations']}).then((all) => done(all.violations))"
-    )
+    found = violations(page.browser)
     page.browser.set_script_timeout(20)
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["target"] for node in one["nodes"][:3]]) for one in serious] == []
+    assert [one for one in found if one[1] in ("serious", "critical")] == []
 
 
 def test_the_largest_page_can_be_used_at_once(page: NeuronSite, record_property: Any) -> None:
