@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -71,7 +72,7 @@ def show_json(value: Any) -> None:
 def paragraphs(text: str) -> str:
     """Help text with the lines of each paragraph joined, so that the terminal's width breaks them.
 
-    Lines that begin with spaces (examples) stay as they are.
+    Lines that begin with spaces (examples) stay as they are, and square brackets what they are.
     """
     made = []
     for paragraph in text.strip().split("\n\n"):
@@ -80,7 +81,7 @@ def paragraphs(text: str) -> str:
             keep = line.startswith(" ") or lines.endswith(":")
             lines += ("\n" if keep else " ") * bool(lines) + line
         made.append(lines)
-    return "\n\n".join(made)
+    return escape("\n\n".join(made))
 
 
 def size(n_bytes: float | None) -> str:
