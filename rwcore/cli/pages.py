@@ -156,7 +156,12 @@ def pages(
             remedy="give one of them: a folder that `rwcore activations` has written, or a corpus",
         )
     if activations is not None:
-        of_pass = {"--tokens": tokens, "--max-length": max_length, "--batch-tokens": batch_tokens}
+        of_pass: dict[str, object] = {
+            "--tokens": tokens,
+            "--max-length": max_length,
+            "--batch-tokens": batch_tokens,
+            "--dtype": None if dtype == "float32" else dtype,
+        }
         refuse_idle(of_pass, "the pass in the folder was made with its own", "name a corpus with --corpus")
     spec = None if corpus is None else chosen_corpus(corpus, tokens, max_length)
     local = clipped(locate(find(model)), clip_qkv)  # before torch is imported

@@ -16,6 +16,8 @@ SCHEMA = "rwcore-site/1"
 PAGES, DATA, INDEX = "neurons", "data", "index.html"
 IDENTITY = ("model", "processing", "pass")
 """Parts of the manifest that all pages of a site have in common."""
+LONGEST = 40
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True, order=True)
@@ -151,9 +153,8 @@ def open_site(out: Path, identity: Mapping[str, Any], *, force: bool = False) ->
             )
         return SiteFolder(folder, identity, ())
     differing = [
-        f"{name}: {_in_words(manifest.get(name))} there, {_in_words(identity[name])} asked for"
-        for name in IDENTITY
-        if manifest.get(name) != identity[name]
+        f"{name}: {_short(there)} there, {_short(asked)} asked for"
+        for name, there, asked in _differences(manifest, identity)
     ]
     if differing:
         raise StoreError(
@@ -180,9 +181,18 @@ def _still_there(folder: Path, manifest: Mapping[str, Any]) -> Iterable[SitePage
             yield page
 
 
-def _in_words(value: object) -> str:
-    """A part of an identity, short: the fields that people know it by."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    known = [str(value[name]) for name in ("model", "revision", "corpus", "content") if value.get(name)]
-    return " ".join(known) or str(dict(value))
+def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterable[tuple[str, object, object]]:
+    """Each field of the identities that differs: its name, its value there, and the one asked for."""
+    for part in IDENTITY:
+        one, other = (each.get(part) for each in (there, asked))
+        if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+            one, other = {"": one}, {"": other}
+        for name in sorted({*one, *other}):
+            if one.get(name) != other.get(name):
+                yield f"{part} {name}".strip(), one.get(name), other.get(name)
+
+
+def _short(value: object) -> str:
+    """A value of an identity; of a long one, such as a hash, as much as tells it apart."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

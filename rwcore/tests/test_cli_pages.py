@@ -139,7 +139,9 @@ def test_a_site_of_another_pass_is_refused(model: Path, acts: Path, text: Path, 
     assert rwcore("pages", model, "0.2", *SMALL, "--activations", acts, "--out", site).code == 0
     kept = {name: (site / name).read_bytes() for name in files(site)}
     words = ("pages", model, "0.2", *SMALL, "--corpus", text, "--max-length", 16, "--out", site)
-    assert_explained(rwcore(*words), "about something else", "pass: ", "--out")
+    refused = rwcore(*words)
+    assert_explained(refused, "about something else", "pass corpus: ", "pass token_budget: 40 there", "--out")
+    assert "pass model" not in refused.err  # what is the same is not listed
     assert {name: (site / name).read_bytes() for name in files(site)} == kept
     assert_explained(
         rwcore("pages", model, "0.2", *SMALL, "--activations", acts, "--out", acts), "another export"
@@ -193,6 +195,7 @@ def test_the_clearest_of_every_class(model: Path, acts: Path, tmp_path: Path) ->
         (("--class", "all", "--top", 0), ("0 neurons", "--top")),
         (("--top", 3), ("of which class", "--class")),
         (("--tokens", 100), ("--tokens", "--corpus")),
+        (("--dtype", "bfloat16"), ("--dtype", "--corpus")),
         (("--corpus", "handmade"), ("--activations, --corpus", "give one of them")),
         (("--partition", 5), ("--partition", "leave it out")),
         (("--before", -1), ("before", "0 or more")),
