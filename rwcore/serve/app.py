@@ -99,7 +99,8 @@ class _Ask(Guarded):
         except RwcoreError as error:
             self._explain(400, error)
         except asyncio.CancelledError:
-            return  # nobody is there any more
+            # Nobody is there any more, or somebody still is while the server is being stopped.
+            self._explain(503, Busy("the server is being stopped", remedy="start it again"))
         else:
             self.finish({**answer(found, self.reader.words), "page": self._page(found)})
 
