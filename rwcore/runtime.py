@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,24 @@ def configure(*, threads: int | None = None, tf32: bool = False) -> None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep freed memory of this process for its next large arrays.
+
+    By default glibc takes every array of more than 32 MiB from the system and gives it back at once, and the
+    system clears it each time: of the forward pass of a small model on a CPU that is a third of the time.
+
+    Returns:
+        Whether it was possible; other C libraries have no such switch.
+    """
+    mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no library without a name
+        return False
+    return bool(mallopt(mmap_max, 0)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
 def quiet() -> bool:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from fixtures.letters import save_letters
 from fixtures.tiny import build, local_model
@@ -14,6 +19,48 @@ from rwcore.serve.reader import Reader, load_reader
 from rwcore.serve.server import address_of, listen, serve
 
 VOCAB, CONTEXT = 80, 256
+ASKED = {"text": "hello", "neuron": "1.5"}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        given: dict[str, Any] = json.loads(self.body)
+        return given
+
+
+def request(
+    url: str, method: str = "GET", body: bytes | None = None, headers: dict[str, str] | None = None
+) -> Answered:
+    """One request, its path as it is given."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=20)
+    try:
+        connection.putrequest(method, parts.path, skip_host="Host" in (headers or {}))
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        response = connection.getresponse()
+        return Answered(response.status, dict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+def ask(server: str, given: Any = ASKED, **headers: str) -> Answered:
+    """A question as the page asks it; headers may differ, or be empty for none."""
+    sent = {"Origin": server, "Content-Type": "application/json"}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    body = given if isinstance(given, bytes) else json.dumps(given).encode()
+    return request(f"{server}/ask", "POST", body, {name: value for name, value in sent.items() if value})
 
 
 def tiny_reader(family: str, folder: Path, **options: object) -> Reader:

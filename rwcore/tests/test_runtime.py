@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,27 @@ def test_peak_memory_counts_what_was_freed_again() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_stays_with_the_process() -> None:
+    program = (
+        "import ctypes, sys\n"
+        "from rwcore.runtime import keep_freed_memory\n"
+        "def resident():\n"
+        "    line = next(one for one in open('/proc/self/status') if one.startswith('VmRSS'))\n"
+        "    return int(line.split()[1]) >> 10\n"
+        "if sys.argv[1] == 'kept': assert keep_freed_memory()\n"
+        "size, libc = 256 << 20, ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "before = resident()\n"
+        "block = libc.malloc(ctypes.c_size_t(size)); ctypes.memset(block, 1, size); libc.free(block)\n"
+        "print(resident() - before)\n"
+    )
+    for argument, least, most in (("not", -10, 30), ("kept", 240, 280)):
+        command = [sys.executable, "-c", program, argument]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert least <= int(done.stdout) <= most, argument
 
 
 def test_peak_memory_is_none_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
