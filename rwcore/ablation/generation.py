@@ -127,18 +127,20 @@ def generate(
     Source: ablations and frequencies specification, section 6 (there with two BOS, sampling not seeded);
         draws: Oberst & Sontag 2019, section 3.2.
     """
-    _require_decoder(model)
+    require_decoder(model)
     require_room(len(prompt), decoding.tokens, model.cfg.n_ctx)
-    _require_tokens(prompt, int(model.cfg.d_vocab))
+    require_tokens(prompt, int(model.cfg.d_vocab))
     # A step that is given one token has it at position 0.
     cached = cache and all(one.intervention.positions is None for one in ablations)
     generator = torch.Generator().manual_seed(decoding.seed)
     text, kept = list(prompt), None
     found: list[tuple[int, float, float]] = []
-    with torch.no_grad(), ablating(model, *ablations), _last_logits_only(model):
+    with torch.no_grad(), ablating(model, *ablations), last_logits_only(model):
         while len(found) < decoding.tokens and not (found and text[-1] in stop):
-            logits, kept = _read(model, text, kept if cached else None)
-            found.append(choose(logits, decoding, generator))
+            unread = text if kept is None else text[-1:]
+            logits, now = read(model, torch.tensor([unread]), kept)
+            kept = now if cached else None
+            found.append(choose(logits[0].cpu(), decoding, generator))
             text.append(found[-1][0])
     tokens, logprob, entropy = zip(*found, strict=True)
     return Continuation(
@@ -170,12 +172,7 @@ def choose(
             scores = scores.where(scores >= least, -math.inf)
     log_probabilities = scores.log_softmax(dim=0)
     entropy = float(torch.special.entr(log_probabilities.exp()).sum())
-    if not math.isfinite(entropy):
-        raise ModelError(
-            "the prediction of the next token is not finite",
-            where="generation",
-            remedy="the weights are damaged, or the type of the numbers is too narrow: try float32",
-        )
+    require_finite(math.isfinite(entropy))
     ranked = scores
     if decoding.temperature is not None:
         exponential = torch.empty_like(scores).exponential_(generator=generator)
@@ -219,7 +216,30 @@ def require_room(prompt: int, tokens: int, context: int | None) -> None:
     )
 
 
-def _require_tokens(prompt: Sequence[int], vocab: int) -> None:
+def require_finite(finite: bool) -> None:
+    """Refuse predictions that are not finite.
+
+    Raises:
+        ModelError: They are not.
+    """
+    if not finite:
+        raise ModelError(
+            "the prediction of the next token is not finite",
+            where="generation",
+            remedy="the weights are damaged, or the type of the numbers is too narrow: try float32",
+        )
+
+
+def require_tokens(prompt: Sequence[int], vocab: int) -> None:
+    """Check that all tokens of a prompt are the model's.
+
+    Args:
+        prompt: Token ids.
+        vocab: Tokens of the model.
+
+    Raises:
+        OptionError: One is not.
+    """
     wrong = [token for token in prompt if not 0 <= token < vocab]
     if wrong:
         raise OptionError(
@@ -229,9 +249,15 @@ def _require_tokens(prompt: Sequence[int], vocab: int) -> None:
         )
 
 
-def _require_decoder(model: Any) -> None:
+def require_decoder(model: Any) -> None:
+    """Check that a model writes texts token by token.
+
+    Raises:
+        ModelError: It does not.
+    """
     adapter = getattr(model, "adapter", None)
-    if not getattr(adapter, "supports_generation", True):
+    # A model with an encoder has no stack of blocks by this name.
+    if not getattr(adapter, "supports_generation", True) or not hasattr(model, "blocks"):
         raise ModelError(
             "the model does not write texts token by token",
             where=str(model.cfg.model_name),
@@ -239,18 +265,29 @@ def _require_decoder(model: Any) -> None:
         )
 
 
-def _read(model: Any, text: Sequence[int], kept: Any) -> tuple[Float[Tensor, " vocab"], Any]:
-    """The logits after a text, and keys and values of it for the next step, where the model gives them."""
-    unread = text if kept is None else text[-1:]
-    tokens = torch.tensor([unread], device=next(model.parameters()).device)
+def read(
+    model: Any, unread: Int64[Tensor, "batch pos"], kept: Any
+) -> tuple[Float[Tensor, "batch vocab"], Any]:
+    """Read on in some texts of equal length.
+
+    Args:
+        model: See `generate`.
+        unread: Tokens of each text that were not read yet.
+        kept: Keys and values of what was, as the last call gave them; None if that is nothing.
+
+    Returns:
+        The last logits after each text, float32; and keys and values of all of it, None if the model gives
+        none, so that the texts must be read from their beginnings again.
+    """
     # Asked for in any case: see `rwcore.activations.forward.run_hooks` for half precision.
     options = {} if kept is None else {"past_key_values": kept}
+    tokens = unread.to(next(model.parameters()).device)
     logits, now = model(tokens, return_type="logits_and_cache", use_cache=True, **options)
-    return logits[0, -1].float().cpu(), now
+    return logits[:, -1].float(), now
 
 
 @contextmanager
-def _last_logits_only(model: Any) -> Iterator[None]:
+def last_logits_only(model: Any) -> Iterator[None]:
     """Have logits made for the last position only: those of a long prompt would take gigabytes."""
     handle = model.unembed.hook_in.register_forward_hook(lambda module, arguments, values: values[:, -1:])
     try:

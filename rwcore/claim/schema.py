@@ -16,13 +16,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PrivateAttr,
     ValidationError,
     model_validator,
 )
 
 from rwcore.claim.holds import Holds
+from rwcore.claim.needs import Needs
 from rwcore.claim.problems import (
     RIGHT_TOLERANCE,
     Problem,
@@ -67,25 +67,6 @@ def _check_values(values: Any) -> Any:
 
 def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-class Needs(Strict):
-    """What must be there for an expectation to be checked.
-
-    Attributes:
-        weights: The weights of the model.
-        gpu_gib: GPU memory in GiB.
-        ram_gib: Memory in GiB.
-        corpus: Id of the text corpus that the paper's models are run on; other models read a text that
-            needs no download.
-        published_pages: The JSON files of published neuron pages, which are not kept beside the claims.
-    """
-
-    weights: bool = False
-    gpu_gib: PositiveFloat | None = None
-    ram_gib: PositiveFloat | None = None
-    corpus: str | None = None
-    published_pages: bool = False
 
 
 class Expectation(Strict):

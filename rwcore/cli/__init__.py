@@ -16,6 +16,7 @@ from rwcore import __version__
 from rwcore.cli import (
     ablate,
     activations,
+    attributes,
     cache,
     claims,
     corpora,
@@ -51,6 +52,7 @@ Examples:
   rwcore activations smollm2-135m-instruct-q4_1 handmade --tokens 4096 --out out/activations
   rwcore ablate smollm2-135m-instruct-q4_1 handmade --neurons weakening --tokens 4096 --out out/ablations
   rwcore generate smollm2-135m-instruct-q4_1 --prompt "Once upon a time" --neurons weakening --out out/texts
+  rwcore attributes smollm2-135m-instruct-q4_1 --knowns handmade --passages handmade --out out/attributes
   rwcore claims --coverage
 
 Exit codes: 0 done; 1 something asked about is not in order (doctor, promote); 2 wrong use, or an error that
@@ -65,7 +67,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-STUDIES = (weights, activations, frequencies, ablate, generate, trace, roles, neurons, pages, serve, explorer)
+PASSES = (activations, frequencies, ablate, generate, trace, attributes)
+STUDIES = (weights, *PASSES, roles, neurons, pages, serve, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

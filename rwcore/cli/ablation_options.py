@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rwcore.cli.forward import chosen_corpus
+from rwcore.cli.options import refuse_idle
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.ablation.grid import ChosenSet
     from rwcore.ablation.interventions import Intervention
+    from rwcore.corpora.spec import CorpusSpec
     from rwcore.studies.weights import WeightStudy
 
 SETS_HELP = """SET is a class (weakening), a class and a size (weakening:47, weakening:0.5, or conditional
@@ -103,6 +106,24 @@ def no_means() -> OptionError:
         where="--mode mean",
         remedy="say on which text they are measured: --means handmade, or a file",
     )
+
+
+def means_corpus(
+    mode: str, means: str | None, means_tokens: int | None, max_length: int | None
+) -> CorpusSpec | None:
+    """The corpus that mean ablation of prompts takes its values from; None if no mode is mean.
+
+    Raises:
+        OptionError: Means are needed and there are none, or the other way round.
+        CorpusError: There is no such corpus.
+    """
+    if "mean" not in words(mode):
+        given = {"--means": means, "--means-tokens": means_tokens, "--max-length": max_length}
+        refuse_idle(given, "without mean ablation no means are measured", "add --mode mean")
+        return None
+    if means is None:
+        raise no_means()
+    return chosen_corpus(means, means_tokens, max_length)
 
 
 def words(text: str) -> list[str]:

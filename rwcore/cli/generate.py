@@ -22,8 +22,7 @@ from rwcore.cli.ablation_options import (
     Post,
     asked_interventions,
     chosen_sets,
-    no_means,
-    words,
+    means_corpus,
 )
 from rwcore.cli.console import console, paragraphs, say, size
 from rwcore.cli.forward import (
@@ -34,17 +33,15 @@ from rwcore.cli.forward import (
     Scheduler,
     Workers,
     check_engine,
-    chosen_corpus,
     clipped,
     engine_name,
     threads_of,
 )
-from rwcore.cli.options import Force, Model, Out, Processing, refuse_idle
+from rwcore.cli.options import Force, Model, Out, Processing
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.ablation.generation import Decoding
-    from rwcore.corpora.spec import CorpusSpec
     from rwcore.studies.generation_export import GenerationExport
     from rwcore.studies.generations import GenerationStudy
 
@@ -128,7 +125,7 @@ def generate(
 
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
-    spec = _means_spec(mode, means, means_tokens, max_length)
+    spec = means_corpus(mode, means, means_tokens, max_length)
     # Before torch is imported: a wrong name must not take seconds.
     local = clipped(locate(find(model)), clip_qkv)
 
@@ -163,24 +160,6 @@ def generate(
         )
     _show(study, export)
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
-
-
-def _means_spec(
-    mode: str, means: str | None, means_tokens: int | None, max_length: int | None
-) -> CorpusSpec | None:
-    """The corpus of the means, if there are to be any.
-
-    Raises:
-        OptionError: Means are needed and there are none, or the other way round.
-        CorpusError: There is no such corpus.
-    """
-    if "mean" not in words(mode):
-        given = {"--means": means, "--means-tokens": means_tokens, "--max-length": max_length}
-        refuse_idle(given, "without mean ablation no means are measured", "add --mode mean")
-        return None
-    if means is None:
-        raise no_means()
-    return chosen_corpus(means, means_tokens, max_length)
 
 
 def _decoding(tokens: int, temperature: float | None, top_k: int | None, seed: int | None) -> Decoding:

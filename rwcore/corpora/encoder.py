@@ -51,6 +51,8 @@ class TextEncoder:
         Raises:
             CorpusError: An id is not below ``vocab``: the tokenizer belongs to another model.
         """
+        if not texts:
+            return []  # transformers fails here
         ids: list[list[int]] = self.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -89,6 +91,12 @@ class TextEncoder:
         added: dict[str, int] = self.tokenizer.get_added_vocab()
         named = next((added[name] for name in END_OF_TEXT if name in added), self.tokenizer.eos_token_id)
         return None if named is None else int(named)
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text: the tokenizer's EOS and the end-of-text token, of a chat model both."""
+        both = (self.tokenizer.eos_token_id, self.end_of_text())
+        return frozenset(int(end) for end in both if end is not None)
 
     def _require_rows(self, number: int) -> None:
         if number >= self.vocab:

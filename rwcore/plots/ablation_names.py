@@ -101,10 +101,11 @@ def mode_text(mode: str) -> str:
 
 
 def class_colour(label: RunLabel, palette_name: PaletteName) -> tuple[Colour, str | None]:
-    """Colour and hatch of the class that a set is named after; dark grey for other sets."""
+    """Colour and hatch of the class that a set is named after, whole or in part; dark grey for other sets."""
     colours = palette(palette_name)
     grey = (0.35, 0.35, 0.4, 1.0)
-    return colours.colours.get(label.set, grey), colours.hatches.get(label.set)
+    name, _, _ = label.set.partition("@")
+    return colours.colours.get(name, grey), colours.hatches.get(name)
 
 
 def curve_colour(label: RunLabel, palette_name: PaletteName) -> tuple[float, float, float] | str:

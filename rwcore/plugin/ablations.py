@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rwcore.ablation.compare import RunLabel
     from rwcore.ablation.grid import Experiment
     from rwcore.studies.ablations import AblationStudy
+    from rwcore.studies.attribute_rates import AttributeStudy
 
 Numbers: TypeAlias = "float | NDArray[np.float64]"
 KEYS = ("mode", "metric", "set", "size", "baseline", "gate", "post")
@@ -72,16 +73,31 @@ class AblationNumbers:
             derive: Makes the numbers, by name, with operations that work on arrays too: it is called once
                 with the means, and once with all their draws, which are of the same documents for all runs.
         """
-        import numpy as np
+        draws = self.drawn
+        return with_intervals(
+            lambda: derive(self.estimates),
+            None if draws is None else lambda: derive(lambda metric, run: draws[metric, run]),
+        )
 
-        # Shares of an effect that is exactly 0 are not numbers.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = {name: float(value) for name, value in derive(self.estimates).items()}
-            if self.drawn is None:
-                return dict(found)
-            draws = self.drawn
-            drawn = derive(lambda metric, run: draws[metric, run])
-        return {name: _interval(found[name], np.atleast_1d(drawn[name])) for name in found}
+
+def with_intervals(
+    estimates: Callable[[], Mapping[str, Numbers]], drawn: Callable[[], Mapping[str, Numbers]] | None
+) -> dict[str, float | Interval]:
+    """Numbers by name, each with its 95 % interval.
+
+    Args:
+        estimates: Makes the numbers.
+        drawn: Makes the same numbers for every draw; None for numbers without an interval.
+    """
+    import numpy as np
+
+    # Shares of an effect that is exactly 0 are not numbers.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {name: float(value) for name, value in estimates().items()}
+        if drawn is None:
+            return dict(found)
+        draws = drawn()
+    return {name: _interval(found[name], np.atleast_1d(draws[name])) for name in found}
 
 
 def _interval(estimate: float, drawn: NDArray[np.float64]) -> Interval:
@@ -191,7 +207,7 @@ def model_numbers(study: AblationStudy, runs: Sequence[RunLabel]) -> AblationNum
     return AblationNumbers(table, sizes, estimates, draws)
 
 
-def experiment(study: AblationStudy, run: RunLabel) -> Experiment | None:
+def experiment(study: AblationStudy | AttributeStudy, run: RunLabel) -> Experiment | None:
     """What a label stands for in a model; None if the model has no such neurons."""
     from rwcore.ablation.grid import Experiment, choose_set
     from rwcore.ablation.interventions import Intervention

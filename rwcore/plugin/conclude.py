@@ -17,6 +17,7 @@ from rwcore.claim.tolerance import on_text, reason_of
 from rwcore.claim.verdict import Decision, Verdict, decide
 from rwcore.errors import ClaimFileError
 from rwcore.plugin.checks import Checks
+from rwcore.plugin.gates import other_text
 from rwcore.plugin.options import DEFAULT_TOKENS, SETTINGS
 from rwcore.plugin.parametrize import ANY_MODEL, subject_spec
 from rwcore.plugin.subjects import Kind, SubjectSpec
@@ -50,6 +51,10 @@ def conclude(item: pytest.Item, checks: Checks, seconds: float) -> Conclusion:
     known = read_known(item.path.parent)
     results, complaints = [], []
     for claim, number, expectation in checks.pairs:
+        unlike = other_text(item.config, expectation, spec)
+        if unlike is not None:
+            results.append(_bare(item, checks, (claim, number, expectation), Verdict.NOT_RUN, unlike))
+            continue
         if spec.kind is Kind.STAND_IN and expectation.scope == "published":
             outcome, decision = None, EXERCISED
         else:
@@ -180,6 +185,8 @@ def rerun_command(item: pytest.Item, spec: SubjectSpec) -> str:
     settings = item.config.stash[SETTINGS]
     if settings.published_pages is not None and (spec.pages or spec.kind is Kind.PAPER):
         words += ["--rw-published-pages", str(settings.published_pages)]
+    if settings.knowledge is not None and spec.kind in {Kind.OTHER, Kind.PAPER}:
+        words += ["--rw-knowns", settings.knowledge.knowns, "--rw-passages", settings.knowledge.passages]
     tokens = settings.tokens
     if spec.kind in {Kind.OTHER, Kind.PAPER} and tokens != DEFAULT_TOKENS:
         words += ["--rw-full"] if tokens is None else ["--rw-tokens", str(tokens)]

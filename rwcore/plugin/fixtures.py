@@ -39,6 +39,7 @@ def rw_workshop(
             published=published_dir,
             tokens=settings.tokens,
             pages=settings.published_pages,
+            knowledge=settings.knowledge,
         )
 
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from rwcore.claim.schema import Needs
+from rwcore.claim.needs import Needs
+from rwcore.claim.schema import Expectation
 from rwcore.errors import CorpusError, WeightsMissing
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
@@ -39,6 +40,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         or _gate_missing(item, spec)
         or _corpus_missing(item, spec)
         or _pages_missing(config, item, spec)
+        or _facts_missing(config, item, spec)
         or _memory_missing(item, spec)
         or _over_budget(config, item)
     )
@@ -112,6 +114,31 @@ def _pages_missing(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) 
     return "needs the files of published neuron pages: --rw-published-pages DIR (README.md of the paper)"
 
 
+def _facts_missing(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) -> str | None:
+    """The papers' facts belong to others, and the text about their subjects has gigabytes."""
+    given = config.stash[SETTINGS].knowledge is not None
+    if spec.kind is not Kind.PAPER or given or not any(need.knowns for need in _needs(item)):
+        return None
+    return (
+        "needs the paper's facts and a text about their subjects: --rw-knowns FILE --rw-passages SOURCE "
+        "(README.md of the paper)"
+    )
+
+
+def other_text(config: pytest.Config, expectation: Expectation, spec: SubjectSpec) -> str | None:
+    """Why an expectation is not checked with the text that was given; None if it is.
+
+    Other expectations of the same test may be: orders outlive a change of text that values do not.
+    """
+    knowledge = config.stash[SETTINGS].knowledge
+    wanted = expectation.needs.passages
+    if wanted is None or spec.kind is not Kind.PAPER or knowledge is None:
+        return None
+    if wanted in knowledge.passages.replace("\\", "/").rpartition("/")[2]:
+        return None
+    return f"its value depends on the text, which must be {wanted}: --rw-passages {wanted}…"
+
+
 def _corpora(item: pytest.Item) -> list[str]:
     """The corpora that the claims of a test name, also in expectations about other models."""
     checks = item.stash.get(CHECKS, None)
@@ -130,14 +157,14 @@ def _memory_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
     import psutil
 
     found = [find(model) for model in spec.models]
-    if _corpora(item):
+    needs = _needs(item)
+    if _corpora(item) or any(need.knowns for need in needs):
         # One model at a time; a tenth for the activations of a batch.
         whole = 1.1 * 4 * max(map(_parameters, found)) / GIB
         if _gpu_missing(whole) is None:
             return None
         return _too_large(whole, psutil.virtual_memory().available / GIB, "or a GPU with as much")
     layers = 2 * max((3 * 4 * (one.d_mlp or 0) * (one.d_model or 0) for one in found), default=0)
-    needs = _needs(item)
     needed = max([layers / GIB, *(need.ram_gib for need in needs if need.ram_gib is not None)])
     free = psutil.virtual_memory().available / GIB
     gpu = max((need.gpu_gib for need in needs if need.gpu_gib is not None), default=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from rwcore.models.spec import LocalModel
     from rwcore.parallel import Engine
     from rwcore.plugin.ablations import AblationNumbers
+    from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
+    from rwcore.plugin.options import Knowledge
     from rwcore.store import Store
     from rwcore.studies.ablations import AblationStudy
     from rwcore.studies.activations import ActivationStudy
+    from rwcore.studies.attribute_rates import AttributeStudy
 
 PAPERS_TEXT = "dolma-small"
 """The text behind the published frequencies and ablations."""
@@ -39,6 +43,7 @@ class ModelSubject(WeightSubject):
     Args:
         tokens: Tokens of text that a model reads that is not recorded; None for all.
         published_pages: Folder of published neuron pages, if it was given.
+        knowledge: Facts and the text about them, if they were given.
     """
 
     def __init__(
@@ -51,10 +56,12 @@ class ModelSubject(WeightSubject):
         recorded: bool,
         tokens: int | None = None,
         published_pages: Path | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
         super().__init__(spec, locals_, store, engine, recorded=recorded)
         self._tokens = tokens
         self._pages = published_pages
+        self._knowledge = knowledge
         self._passes: dict[str, ActivationStudy] = {}
         self._sample: Sample | None = None
         self._pass: ActivationStudy | None = None
@@ -114,6 +121,19 @@ class ModelSubject(WeightSubject):
         means = self.activation_study(corpus)
         text = self._text(corpus, ablated=True)
         return AblationStudy(self.weight_study(), text, means, convention=convention)
+
+    @cached_property
+    def attribute_study(self) -> AttributeStudy:
+        """Attributes rates of the only model; see `rwcore.plugin.asked_facts.attribute_study`."""
+        from rwcore.plugin.asked_facts import attribute_study
+
+        return attribute_study(self.weight_study(), self.kind, self._knowledge)
+
+    def attribute_rates(self, runs: Sequence[RunLabel]) -> RateNumbers:
+        """Runs of the only model; see `rwcore.plugin.attribute_rates.model_rates`."""
+        from rwcore.plugin.attribute_rates import model_rates
+
+        return model_rates(self.attribute_study, runs)
 
     def _note(self, corpus: TokenCorpus, tokens: int) -> None:
         """Remember what this test has read."""

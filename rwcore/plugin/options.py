@@ -71,6 +71,18 @@ OPTIONS = (
         metavar="DIR",
     ),
     Option(
+        "knowns",
+        "facts that models are asked instead of our own (handmade): a JSON file or one in the hub's cache, "
+        "hf://datasets/ORG/NAME/FILE.json; with --rw-passages",
+        metavar="FILE",
+    ),
+    Option(
+        "passages",
+        "where the text about the subjects of these facts is: a JSONL file of documents, or a Wikipedia dump "
+        "(…-multistream.xml.bz2)",
+        metavar="SOURCE",
+    ),
+    Option(
         "scheduler",
         "where layer-wise work runs: local, local:N, tcp://HOST:PORT or a scheduler file",
         metavar="WHERE",
@@ -86,6 +98,19 @@ OPTIONS = (
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What models are asked about.
+
+    Attributes:
+        knowns: Where the facts are, see `rwcore.attributes.facts.read_facts`.
+        passages: Where the text about their subjects is, see `rwcore.attributes.sources.open_source`.
+    """
+
+    knowns: str
+    passages: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """The options of one run, checked; ``tokens`` is None for the papers' whole text."""
 
@@ -97,6 +122,7 @@ class Settings:
     strict: bool
     scheduler: str | None
     published_pages: Path | None
+    knowledge: Knowledge | None
     new_only: bool
     obtained: Path | None
 
@@ -174,6 +200,19 @@ def _tokens(text: str | bool | None, full: bool) -> int | None:
     return tokens
 
 
+def _knowledge(knowns: str | bool | None, passages: str | bool | None) -> Knowledge | None:
+    if not knowns and not passages:
+        return None
+    if not knowns or not passages:
+        given, missing = ("--rw-knowns", "--rw-passages") if knowns else ("--rw-passages", "--rw-knowns")
+        raise OptionError(
+            f"{given} without {missing}: facts are asked with the text about their subjects",
+            where=f"{given} {knowns or passages}",
+            remedy="give both, or none for our own facts",
+        )
+    return Knowledge(str(knowns), str(passages))
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """The settings of a run.
 
@@ -190,6 +229,7 @@ def read_settings(config: pytest.Config) -> Settings:
         strict=bool(values["strict"]),
         scheduler=str(values["scheduler"]) if values["scheduler"] else None,
         published_pages=_folder(values["published-pages"]),
+        knowledge=_knowledge(values["knowns"], values["passages"]),
         new_only=bool(values["new-only"]),
         obtained=_folder(values["obtained"]),
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rwcore.ablation.compare import RunLabel
     from rwcore.claim.values import Interval
     from rwcore.plugin.ablations import AblationNumbers
+    from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
     from rwcore.stats.change import Flip
 
@@ -90,6 +91,12 @@ class TablesSubject(Subject):
         table["changed"] = table["n"] / predictions
         totals = self.class_totals()
         return published_numbers(table, runs, dict(zip(totals["class"], totals["count"], strict=True)))
+
+    def attribute_rates(self, runs: Sequence[RunLabel]) -> RateNumbers:
+        """The published curves; see `rwcore.plugin.attribute_rates.published_rates`. One model only."""
+        from rwcore.plugin.attribute_rates import FILE, KEYS, published_rates
+
+        return published_rates(self._tables((FILE,), [*KEYS, "rate"]), runs)
 
     def numbers_of_values(self) -> dict[str, float]:
         """The largest number of values of each metric behind a row of the ablation tables."""

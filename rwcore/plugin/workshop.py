@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rwcore.models.spec import LocalModel
     from rwcore.parallel import Engine
     from rwcore.plugin.hooks import StandIn
+    from rwcore.plugin.options import Knowledge
     from rwcore.store import Store
 
 
@@ -32,6 +33,7 @@ class Workshop:
         published: Folder with the published tables of a paper.
         tokens: Tokens of text that a model reads that is not recorded; None for all.
         pages: Folder of published neuron pages, if it was given.
+        knowledge: Facts and the text about them, if they were given.
         built: Small models that were already built.
     """
 
@@ -42,6 +44,7 @@ class Workshop:
     published: Callable[[str], Path]
     tokens: int | None = None
     pages: Path | None = None
+    knowledge: Knowledge | None = None
     built: dict[str, LocalModel] = field(default_factory=dict)
 
     def make(self, spec: SubjectSpec) -> Subject:
@@ -71,6 +74,7 @@ class Workshop:
             recorded=recorded,
             tokens=self.tokens,
             published_pages=self.pages,
+            knowledge=self.knowledge,
         )
 
     def _stand_in(self, spec: SubjectSpec) -> Subject:

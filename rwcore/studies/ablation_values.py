@@ -14,6 +14,7 @@ from rwcore.activations.summary import Summary
 from rwcore.errors import OptionError
 from rwcore.store import ArtefactKey, Store
 from rwcore.studies.ablation_runs import DEFINITION, ablation_hash
+from rwcore.studies.activations import ActivationStudy
 from rwcore.studies.frequencies import FrequencyStudy, gate_signs
 from rwcore.studies.weights import WeightStudy
 from rwcore.weights.shape import read_shape
@@ -51,6 +52,16 @@ def means_of(weights: WeightStudy, means: FrequencyStudy | None) -> Summary:
             remedy=f"run `rwcore activations {ours['model']} …` first",
         )
     return means.summary
+
+
+def means_facts(means: FrequencyStudy | None) -> dict[str, object] | None:
+    """Where the means are from, if there are any."""
+    if means is None:
+        return None
+    if not isinstance(means, ActivationStudy):
+        return {"source": type(means).__name__}
+    corpus = means.corpus
+    return {"corpus": corpus.spec.id, "content_hash": corpus.content_hash, "tokens": corpus.n_tokens}
 
 
 def keep_ablation(ablation: Ablation, store: Store) -> Path:

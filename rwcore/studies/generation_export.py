@@ -16,8 +16,8 @@ from rwcore.models.vocabulary import vocabulary
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_json, write_text
 from rwcore.studies.ablation_runs import CLEAN
+from rwcore.studies.ablation_values import means_facts
 from rwcore.studies.ablations import name_of
-from rwcore.studies.activations import ActivationStudy
 from rwcore.studies.folder import check_target, files_of, filling, write_csv
 from rwcore.studies.generations import DEFINITION, GenerationStudy, Prompt, Text
 
@@ -89,7 +89,7 @@ def export_generations(
             "bos": study.bos,
             "stop": study.stop,
             "prompts": [asdict(prompt) for prompt in prompts],
-            "means": _means_facts(study),
+            "means": means_facts(study.means),
             "options": {
                 **{name: getattr(study.options, name) for name in ("dtype", "device", "threads")},
                 "clip_qkv": study.weights.local.spec.clip_qkv,
@@ -110,16 +110,6 @@ def export_generations(
         }
         write_json(new / MANIFEST, manifest)
     return GenerationExport(folder, manifest, tuple(prompts), tuple(texts))
-
-
-def _means_facts(study: GenerationStudy) -> dict[str, Any] | None:
-    """Where the means are from, if there are any."""
-    if study.means is None:
-        return None
-    if not isinstance(study.means, ActivationStudy):
-        return {"source": type(study.means).__name__}
-    corpus = study.means.corpus
-    return {"corpus": corpus.spec.id, "content_hash": corpus.content_hash, "tokens": corpus.n_tokens}
 
 
 def token_table(study: GenerationStudy, texts: Sequence[Text]) -> pd.DataFrame:

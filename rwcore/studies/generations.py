@@ -124,9 +124,8 @@ class GenerationStudy:
 
     @cached_property
     def stop(self) -> tuple[int, ...]:
-        """Tokens that end a text: the tokenizer's EOS and the end-of-text token, of a chat model both."""
-        ends = (self.encoder.tokenizer.eos_token_id, self.encoder.end_of_text())
-        return tuple(sorted({int(end) for end in ends if end is not None}))
+        """Tokens that end a text."""
+        return tuple(sorted(self.encoder.ends))
 
     @cached_property
     def signs(self) -> Int8[Tensor, "layer neuron"]:

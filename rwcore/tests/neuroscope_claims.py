@@ -1,4 +1,7 @@
-"""The tests of the claims about neuron pages as functions: what they say of any tables, pages or model."""
+"""The tests of claims as functions: what they say of any tables, pages or model.
+
+The claims are those about neuron pages, if no other paper is named.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from fixtures.letters import save_letters
 from fixtures.tiny import SIZES, build, local_model
 from rwcore.claim.compare import evaluate
 from rwcore.claim.published import expected_for
-from rwcore.claim.schema import load_paper
+from rwcore.claim.schema import Paper, load_paper
 from rwcore.parallel import InProcess
 from rwcore.paths import claims_dir, golden_dir
 from rwcore.plugin.model_subject import ModelSubject
@@ -30,9 +33,9 @@ Answers = dict[str, bool | None]
 """What is said of each expectation, ``J1#0``."""
 
 
-def module(name: str) -> ModuleType:
+def module(name: str, folder: Path = FOLDER) -> ModuleType:
     """A file of claims, which is in no package."""
-    spec = importlib.util.spec_from_file_location(f"neuroscope_{name}", FOLDER / f"test_{name}.py")
+    spec = importlib.util.spec_from_file_location(f"{folder.name}_{name}", folder / f"test_{name}.py")
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
@@ -46,15 +49,17 @@ def claims_of(test: Callable[..., None]) -> list[str]:
     return list(marker.args)
 
 
-def answers(test: Callable[..., None], subject: Subject, **fixtures: object) -> Answers:
-    """What a test of claims says of a subject, by claim and expectation."""
+def answers(
+    test: Callable[..., None], subject: Subject, *, paper: Paper = PAPER, **fixtures: object
+) -> Answers:
+    """What a test of claims says of a subject, by claim and expectation; nothing of what is no target."""
     found: dict[str, Any] = {}
     test(subject, SimpleNamespace(check=found.update), **fixtures)
     said = {}
-    for claim in map(PAPER.claim, claims_of(test)):
+    for claim in map(paper.claim, claims_of(test)):
         for number, expectation in enumerate(claim.expect):
-            if applies(expectation, PAPER, subject.spec, {}):
-                expected = expected_for(PAPER, claim, expectation, subject.models)
+            if expectation.invalid is None and applies(expectation, paper, subject.spec, {}):
+                expected = expected_for(paper, claim, expectation, subject.models)
                 said[f"{claim.id}#{number}"] = evaluate(expectation, found, expected).agrees
     return said
 
@@ -64,14 +69,16 @@ def failing(said: Answers) -> set[str]:
     return {name for name, agrees in said.items() if agrees is not True}
 
 
-def labels(tests: Iterable[Callable[..., None]], scope: str, *, pages: bool = False) -> set[str]:
-    """The expectations of a scope that some tests check."""
+def labels(
+    tests: Iterable[Callable[..., None]], scope: str, *, pages: bool = False, paper: Paper = PAPER
+) -> set[str]:
+    """The expectations of a scope that some tests check, but for what is no target."""
     return {
         f"{claim.id}#{number}"
         for test in tests
-        for claim in map(PAPER.claim, claims_of(test))
+        for claim in map(paper.claim, claims_of(test))
         for number, one in enumerate(claim.expect)
-        if one.scope == scope and one.needs.published_pages is pages
+        if one.scope == scope and one.needs.published_pages is pages and one.invalid is None
     }
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.tiny import SIZES, build, local_model, save, tiny_model
+from fixtures.tiny import SIZES, build, local_model
 from rwcore.ablation.generation import Continuation, Decoding, choose, generate, parts_at
 from rwcore.ablation.hooks import ablating
 from rwcore.ablation.interventions import Ablation, Intervention
@@ -23,6 +23,7 @@ from rwcore.models.locate import locate
 from rwcore.models.registry import find
 from rwcore.neurons import NeuronSet
 from rwcore.tests.ablation_parts import ALL, GATED, hooks_of, made, random_set, shared, signs_of, zero
+from rwcore.tests.chain_maker import chain_bridge
 
 # After token 4 comes 5, then 6, 7, 4 …; any other token repeats itself.
 FOLLOWS = {4: 5, 5: 6, 6: 7, 7: 4}
@@ -32,25 +33,8 @@ GREEDY = Decoding(9)
 
 @pytest.fixture(scope="module")
 def circle(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A Llama of one layer without attention: neuron i reads token i and writes the one that follows.
-
-    Its post is silu(4) · 1 at token i, and 0 elsewhere.
-    """
-    sizes = {"layers": 1, "d_model": VOCAB, "d_mlp": VOCAB, "vocab": VOCAB, "context": 32}
-    model = tiny_model("llama", **sizes, rms_norm_eps=1e-12)
-    eye = torch.eye(VOCAB)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.ones(()) if "norm" in name else torch.zeros(()))
-        block = model.model.layers[0]
-        model.model.embed_tokens.weight.copy_(eye)
-        model.lm_head.weight.copy_(eye)
-        block.mlp.gate_proj.weight.copy_(eye)
-        block.mlp.up_proj.weight.copy_(eye / 4)
-        for token, following in FOLLOWS.items():
-            block.mlp.down_proj.weight[following, token] = 1
-    folder = tmp_path_factory.mktemp("circle")
-    return load_bridge(local_model(save(model, folder)))
+    """Neuron i reads token i and writes the one that follows."""
+    return chain_bridge(tmp_path_factory.mktemp("circle"), FOLLOWS, VOCAB)
 
 
 def of_six(mode: str = "zero", **given: Any) -> Ablation:
