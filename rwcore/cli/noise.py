@@ -18,6 +18,9 @@ KERNELS = {
 }
 # The lower bound of a gatelin region does not exist: it is a region of |cos|.
 MISSING_BY_DEFINITION = ("low",)
+# Attributes rates: one of the five tokens that are looked at in a small model, of one of 121 prompts.
+ONE_TOKEN = 20 / 121
+NEAR_TIES = dict.fromkeys(("rate", "first_quarter_rate", "last_quarter_rate"), ONE_TOKEN)
 
 
 def measure_noise(root: Path, options: list[str]) -> None:
@@ -46,6 +49,7 @@ def measure_noise(root: Path, options: list[str]) -> None:
             table = measure(
                 {kernel: folder / paper for kernel, folder in folders.items()},
                 allow_nan=MISSING_BY_DEFINITION,
+                steps=NEAR_TIES,
             )
             write_noise(root / "golden" / paper, table)
             say(f"wrote golden/{paper}/noise.toml ({len(table.columns)} columns)")

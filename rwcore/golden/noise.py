@@ -128,7 +128,11 @@ def _quoted(text: str) -> str:
 
 
 def measure(
-    folders: Mapping[str, Path], *, allow_nan: Collection[str] = (), date: datetime.date | None = None
+    folders: Mapping[str, Path],
+    *,
+    allow_nan: Collection[str] = (),
+    steps: Mapping[str, float] | None = None,
+    date: datetime.date | None = None,
 ) -> NoiseTable:
     """Noise of every value column from the same recorded files made under several CPU kernels.
 
@@ -138,6 +142,8 @@ def measure(
     Args:
         folders: Folder of recorded files by kernel, at least two.
         allow_nan: Columns that may have missing values (in the same rows under every kernel).
+        steps: Columns that count something, such as a share of the likeliest tokens, with the change that one
+            near tie makes. A few kernels may break all ties alike; another machine need not.
         date: Day of the measurement; today if None.
 
     Raises:
@@ -160,6 +166,7 @@ def measure(
             for column, delta in _differences(a, b, allow_nan, f"{name} ({first}, {second})").items():
                 largest[column] = max(largest.get(column, 0.0), delta)
                 rel[column] = max(rel.get(column, 0.0), ULP if family(a[column]) == "float" else 0.0)
+    steps = steps or {}
     files = len(names[kernels[0]])
     because = (
         f"largest difference between {' and '.join(kernels)} in {files} file(s), times {SAFETY:g}; "
@@ -169,8 +176,9 @@ def measure(
     return NoiseTable(
         {
             column: ColumnNoise(
-                abs=SAFETY * delta, rel=rel[column], because=because, measured_on=kernels, date=day,
-                nan=column in allow_nan,
+                abs=max(SAFETY * delta, steps.get(column, 0.0)), rel=rel[column],
+                because=because + ("; at least one near tie" if column in steps else ""),
+                measured_on=kernels, date=day, nan=column in allow_nan,
             )
             for column, delta in largest.items()
         }

@@ -58,6 +58,14 @@ def test_integers_that_moved_get_an_allowance(tmp_path: Path) -> None:
     assert found.columns["count"].abs == SAFETY * 2
 
 
+def test_a_column_that_counts_is_allowed_a_near_tie(tmp_path: Path) -> None:
+    given = folders(tmp_path, a={"x.csv": frame(1.0, count=3)}, b={"x.csv": frame(1.5, count=3)})
+    found = measure(given, steps={"count": 2.0, "median": 0.1})
+    assert found.columns["count"].abs == 2.0
+    assert "near tie" in found.columns["count"].because
+    assert found.columns["median"].abs == SAFETY * 0.5
+
+
 def test_measured_noise_accepts_what_it_was_measured_on(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     tables = {
