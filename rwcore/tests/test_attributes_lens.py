@@ -106,12 +106,13 @@ def test_the_last_layer_predicts_what_the_model_does() -> None:
 def test_under_ablation_the_reference_finds_the_same(family: str, mode: str, where: str) -> None:
     model = bridge(family)
     one = made(random_set(1, 30), Intervention(mode), signs_of(model))
+    hooks = hooks_of(model)
     found = top_tokens(model, prompts(), one, k=K, where=where).long()
     assert torch.equal(found, reference(model, one, where=where))
     clean = top_tokens(model, prompts(), k=K).long()
     assert not torch.equal(found, clean)
     assert torch.equal(found[:, 0], clean[:, 0])  # the embedding is before all neurons
-    assert hooks_of(model) == 0
+    assert hooks_of(model) == hooks
 
 
 def test_where_makes_a_difference_and_conditions_hold_at_the_subject_too() -> None:
