@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class RwcoreError(Exception):
     """Base of every error rwcore raises on purpose.
@@ -61,3 +63,23 @@ class OptionError(RwcoreError):
 
 class CorpusError(RwcoreError):
     """A corpus cannot be named, found, read or turned into tokens."""
+
+
+def require_choice(option: str, given: str, choices: Collection[str]) -> None:
+    """Refuse a word that is none of those an option takes.
+
+    Raises:
+        OptionError: It is none of them.
+    """
+    if given not in choices:
+        raise OptionError(f"there is no {given!r}", where=option, remedy=f"use {' or '.join(choices)}")
+
+
+def require_least(option: str, given: int, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        OptionError: It is.
+    """
+    if given < least:
+        raise OptionError(f"{given} is less than {least}", where=option, remedy=f"give {least} or more")

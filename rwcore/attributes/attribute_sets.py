@@ -13,7 +13,7 @@ from rwcore.ablation.compare import AS_PUBLISHED, CONVENTIONS
 from rwcore.attributes.passages import Passages
 from rwcore.attributes.stop_words import STOP_WORDS
 from rwcore.corpora.encoder import TextEncoder
-from rwcore.errors import OptionError
+from rwcore.errors import require_choice
 
 SHORTEST = 3
 """Characters of a token, without spaces around it, below which it says nothing."""
@@ -79,12 +79,7 @@ def attribute_sets(
 
     Source: ablations and frequencies specification, sections 4.2 and 4.3.
     """
-    if convention not in CONVENTIONS:
-        raise OptionError(
-            f"there is no convention {convention!r}",
-            where="convention",
-            remedy=f"use: {', '.join(CONVENTIONS)}",
-        )
+    require_choice("convention", convention, CONVENTIONS)
     published = convention == AS_PUBLISHED
     alone = [decoded(text) for text in texts]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(alone))}

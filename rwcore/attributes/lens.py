@@ -23,7 +23,7 @@ from rwcore.activations.forward import Finished, run_hooks
 from rwcore.attributes.largest import Unembedded
 from rwcore.attributes.subjects import SubjectPrompt
 from rwcore.corpora.batches import TOKEN_BUDGET, Batch
-from rwcore.errors import ModelError, OptionError
+from rwcore.errors import ModelError, require_choice, require_least
 
 TOP = 50
 """How many tokens are looked at."""
@@ -70,12 +70,8 @@ def top_tokens(
         NotGatedError: A condition is given and the MLPs have no gate.
         ModelError: The layers are not reached, or a representation is not finite.
     """
-    for what, given, known in (
-        ("convention", convention, CONVENTIONS),
-        ("where", where, WHERE),
-    ):
-        if given not in known:
-            raise OptionError(f"there is no {given!r}", where=what, remedy=f"use: {', '.join(known)}")
+    require_choice("convention", convention, CONVENTIONS)
+    require_choice("where", where, WHERE)
     unembedding = Unembedding.of(model)
     normed = convention == FIXED
     lens = Unembedded.of(unembedding.weight, unembedding.bias if normed else None)
@@ -147,10 +143,7 @@ def one_batch(prompts: Sequence[SubjectPrompt]) -> Batch:
 
 def _batches(prompts: Sequence[SubjectPrompt], budget: int) -> Iterator[list[int]]:
     """Numbers of prompts of similar length, the longest first, cut as `rwcore.corpora.batches` does."""
-    if budget < 1:
-        raise OptionError(
-            f"batches of {budget} positions cannot be made", where="token_budget", remedy="give 1 or more"
-        )
+    require_least("token_budget", budget, 1)
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row].tokens))
     while order:
         size = max(1, budget // len(prompts[order[0]].tokens))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rwcore.errors import OptionError
+from rwcore.errors import OptionError, require_least
 
 TOKENS = 512
 """Tokens of the longest text where nobody says otherwise."""
@@ -34,8 +34,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value, least in (("--max-tokens", self.tokens, 2), ("waiting", self.waiting, 0)):
-            if value < least:
-                raise OptionError(f"{value} is less than {least}", where=name, remedy=f"give {least} or more")
+            require_least(name, value, least)
 
     @property
     def characters(self) -> int:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Int8, Int64
 from torch import Tensor
 
-from rwcore.ablation.compare import AS_PUBLISHED, FIXED
+from rwcore.ablation.compare import AS_PUBLISHED, CONVENTIONS, FIXED
 from rwcore.ablation.grid import Experiment
 from rwcore.ablation.interventions import Ablation
 from rwcore.ablation.saved import load_ablation
@@ -28,7 +28,7 @@ from rwcore.attributes.passages import Passages
 from rwcore.attributes.rates import rates
 from rwcore.attributes.subjects import Excluded, SubjectPrompt, place_subjects
 from rwcore.corpora.encoder import TextEncoder
-from rwcore.errors import OptionError, RwcoreError
+from rwcore.errors import OptionError, RwcoreError, require_choice, require_least
 from rwcore.models.device import pick_device
 from rwcore.models.spec import LocalModel
 from rwcore.models.vocabulary import Vocabulary, vocabulary
@@ -75,15 +75,10 @@ class AttributeOptions:
     rounds: int = 5
 
     def __post_init__(self) -> None:
-        for option, value, words in (
-            ("convention", self.convention, (FIXED, AS_PUBLISHED)),
-            ("--at", self.where, WHERE),
-        ):
-            if value not in words:
-                raise OptionError(f"there is no {value!r}", where=option, remedy=f"use {' or '.join(words)}")
-        for option, number in (("--top-k", self.k), ("rounds", self.rounds)):
-            if number < 1:
-                raise OptionError(f"{number} is less than 1", where=option, remedy="give 1 or more")
+        require_choice("convention", self.convention, CONVENTIONS)
+        require_choice("--at", self.where, WHERE)
+        require_least("--top-k", self.k, 1)
+        require_least("rounds", self.rounds, 1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rwcore.corpora.tokens import FORMAT, TokenCorpus
-from rwcore.errors import OptionError
+from rwcore.errors import OptionError, require_least
 from rwcore.models.device import pick_device
 from rwcore.models.spec import LocalModel
 from rwcore.store import ArtefactKey, Store
@@ -55,10 +55,8 @@ class ForwardOptions:
     def __post_init__(self) -> None:
         for name, (option, least) in self.LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise OptionError(
-                    f"{value} is less than {least}", where=option, remedy=f"give {least} or more"
-                )
+            if value is not None:
+                require_least(option, value, least)
         if self.dtype not in DTYPES:
             raise OptionError(
                 f"unknown type {self.dtype!r}", where="--dtype", remedy=f"use {', '.join(DTYPES)}"

@@ -23,7 +23,7 @@ from rwcore.attributes.paragraph_file import read_numbers, read_paragraphs
 from rwcore.attributes.passages import Passage, Passages
 from rwcore.attributes.sources import PassageSource
 from rwcore.attributes.wikitext import paragraphs
-from rwcore.errors import OptionError
+from rwcore.errors import require_choice, require_least
 from rwcore.parallel import Engine
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, ArtefactKey, Store, read_json, read_table, write_table, writing
@@ -59,15 +59,10 @@ class PassageOptions:
     streams_per_shard: int = 200
 
     def __post_init__(self) -> None:
-        for option, value, words in (
-            ("--retrieval", self.retrieval, RETRIEVALS),
-            ("convention", self.convention, CONVENTIONS),
-        ):
-            if value not in words:
-                raise OptionError(f"there is no {value!r}", where=option, remedy=f"use {' or '.join(words)}")
-        for option, number in (("top", self.top), ("streams per shard", self.streams_per_shard)):
-            if number < 1:
-                raise OptionError(f"{number} is less than 1", where=option, remedy="give 1 or more")
+        require_choice("--retrieval", self.retrieval, RETRIEVALS)
+        require_choice("convention", self.convention, CONVENTIONS)
+        require_least("top", self.top, 1)
+        require_least("streams per shard", self.streams_per_shard, 1)
 
 
 @dataclass(frozen=True)
