@@ -1,24 +1,24 @@
 """Rates of prompts as tables: by layer, over all layers, and by relation, with intervals over subjects.
 
-Prompts about one subject are not independent, so subjects are drawn as wholes, the same ones for all numbers
-of a table (see `rwcore.ablation.bootstrap`). Differences are *clean minus ablated*, of the prompts that have
+Intervals come from the same draws of subjects for all numbers of a table (see `rwcore.attributes.curves`).
+Differences are *clean minus ablated*, of the prompts that have
 a rate in both runs: positive where the intact neurons raise the rate.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
-from numpy.typing import NDArray
 from torch import Tensor
 
-from rwcore.ablation.bootstrap import DRAWS, LEVEL, SEED, bootstrap_means, sums_by_document
+from rwcore.ablation.bootstrap import DRAWS, LEVEL, SEED
 from rwcore.ablation.compare import LABELS, RunLabel
+from rwcore.attributes.curves import Curve, Floats, curves, known_rates
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ LAYER_COLUMNS = (*LABELS, "layer", "n", *_RATE, *_DIFFERENCE)
 MEAN_COLUMNS = (*LABELS, "n", *_RATE, *_DIFFERENCE, *_ABSOLUTE, *_LARGEST)
 RELATION_COLUMNS = (*LABELS, "relation", "facts", *_RATE, *_LATE, *_DIFFERENCE)
 
-Floats = NDArray[np.float64]
-
 
 def late_layers(n_layers: int) -> int:
     """How many layers the last quarter has: at least one."""
@@ -47,35 +45,12 @@ def late_layers(n_layers: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class _Curve:
-    """A quantity of one run after every layer, the embedding first.
-
-    Attributes:
-        mean: Over prompts.
-        n: Prompts that have it.
-        draws: Means of other draws of subjects.
-    """
-
-    mean: Floats
-    n: NDArray[np.int64]
-    draws: Floats  # [draw, layer]
-
-    def layers(self, first: int = 1) -> tuple[float, float, float]:
-        """Mean over the layers from one on, and its interval."""
-        return _value(self.mean[first:].mean(), self.draws[:, first:].mean(axis=1))
-
-    def layer(self, number: int) -> tuple[float, float, float]:
-        """The mean after one layer, and its interval."""
-        return _value(self.mean[number], self.draws[:, number])
-
-
-@dataclass(frozen=True, eq=False)
 class _Run:
     """Rates of a run, and their differences from the clean one; None for the clean one itself."""
 
     label: RunLabel
-    rate: _Curve
-    difference: _Curve | None
+    rate: Curve
+    difference: Curve | None
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -111,9 +86,9 @@ def layer_table(
     rows = []
     for run in _curves(clean, runs, subject, labels, draws, seed):
         for number, n in enumerate(run.rate.n.tolist()):
-            difference = (math.nan,) * 3 if run.difference is None else run.difference.layer(number)
+            difference = (math.nan,) * 3 if run.difference is None else _at(run.difference, number)
             place = {"layer": number + EMBEDDING, "n": n}
-            numbers = _named(_RATE, run.rate.layer(number)) | _named(_DIFFERENCE, difference)
+            numbers = _named(_RATE, _at(run.rate, number)) | _named(_DIFFERENCE, difference)
             rows.append(run.labels | place | numbers)
     return _frame(rows, LAYER_COLUMNS)
 
@@ -150,15 +125,15 @@ def mean_table(
     every = [clean, *runs]
     for run, rates in zip(_curves(clean, runs, subject, labels, draws, seed), every, strict=True):
         n = int((rates[:, 1:] >= 0).any(dim=1).sum())
-        row = run.labels | {"n": n, "largest_layer": None} | _named(_RATE, run.rate.layers())
+        row = run.labels | {"n": n, "largest_layer": None} | _named(_RATE, _over_layers(run.rate))
         change = run.difference
         if change is not None:
-            row |= _named(_DIFFERENCE, change.layers())
+            row |= _named(_DIFFERENCE, _over_layers(change))
             sizes = np.abs(change.mean[1:])
             row |= _named(_ABSOLUTE, _value(sizes.mean(), np.abs(change.draws[:, 1:]).mean(axis=1)))
             if np.isfinite(sizes).any():
                 strongest = int(np.nanargmax(sizes))
-                row |= _named(_LARGEST, (*change.layer(strongest + 1), strongest))
+                row |= _named(_LARGEST, (*_at(change, strongest + 1), strongest))
         rows.append(row)
     return _frame(rows, MEAN_COLUMNS).astype({"largest_layer": "Int64"})
 
@@ -199,9 +174,9 @@ def relation_table(
         of_relation = [one[at] for one in runs]
         for run in _curves(clean[at], of_relation, subject[at], labels, draws, seed):
             row = run.labels | {"relation": relation, "facts": len(at)}
-            row |= _named(_RATE, run.rate.layers()) | _named(_LATE, run.rate.layers(first_late))
+            row |= _named(_RATE, _over_layers(run.rate)) | _named(_LATE, _over_layers(run.rate, first_late))
             if run.difference is not None:
-                row |= _named(_DIFFERENCE, run.difference.layers())
+                row |= _named(_DIFFERENCE, _over_layers(run.difference))
             rows.append(row)
     return _frame(rows, RELATION_COLUMNS)
 
@@ -218,39 +193,25 @@ def _curves(
     _require(all(run.shape == clean.shape for run in runs), "runs", "give runs of the same prompts")
     _require(len(labels) == len(runs), "labels", "give one for each run")
     _require(len(subject) == len(clean), "subject", "give one number for each prompt")
-    rates = [_known(one) for one in (clean, *runs)]
-    quantities = [*rates, *(rates[0] - rate for rate in rates[1:])]
-    document = subject.numpy().astype(np.int64)
-
-    def columns() -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-        for quantity in quantities:
-            for column in quantity.T:
-                there = ~np.isnan(column)
-                yield column[there], document[there]
-
-    sums, counts = sums_by_document(columns())
-    drawn = bootstrap_means(sums, counts, draws=draws, seed=seed)
-    # One subject has no other draw.
-    drawn[:, (counts > 0).sum(axis=0) < 2] = math.nan
-    n = counts.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        means = sums.sum(axis=0) / n
-    width = clean.shape[1]
-    curves = [
-        _Curve(means[at], n[at], drawn[:, at])
-        for at in (slice(start, start + width) for start in range(0, width * len(quantities), width))
-    ]
-    differences = [None, *curves[len(rates) :]]
+    rates = [known_rates(one) for one in (clean, *runs)]
+    differences = [rates[0] - rate for rate in rates[1:]]
+    found = curves([*rates, *differences], subject.numpy().astype(np.int64), draws=draws, seed=seed)
     return [
         _Run(label, rate, difference)
-        for label, rate, difference in zip([CLEAN, *labels], curves[: len(rates)], differences, strict=True)
+        for label, rate, difference in zip(
+            [CLEAN, *labels], found[: len(rates)], [None, *found[len(rates) :]], strict=True
+        )
     ]
 
 
-def _known(rates: Tensor) -> Floats:
-    """Rates, NaN where there is none."""
-    found: Floats = rates.double().numpy()
-    return np.where(found >= 0, found, math.nan)
+def _over_layers(curve: Curve, first: int = 1) -> tuple[float, float, float]:
+    """Mean over the layers from one on, the embedding being 0, and its interval."""
+    return _value(curve.mean[first:].mean(), curve.draws[:, first:].mean(axis=1))
+
+
+def _at(curve: Curve, number: int) -> tuple[float, float, float]:
+    """The mean after one layer, and its interval."""
+    return _value(curve.mean[number], curve.draws[:, number])
 
 
 def _value(mean: float, draws: Floats) -> tuple[float, float, float]:

@@ -13,7 +13,6 @@ from rwcore.plugin.ablations import Numbers, experiment, with_intervals
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    from jaxtyping import Float64
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -133,6 +132,7 @@ def model_rates(study: AttributeStudy, runs: Sequence[RunLabel]) -> RateNumbers:
     import numpy as np
 
     from rwcore.ablation.bootstrap import DRAWS
+    from rwcore.attributes.curves import curves, known_rates
     from rwcore.studies.failures import Failure
 
     planned = {run: found for run in dict.fromkeys(runs) if (found := experiment(study, run)) is not None}
@@ -142,30 +142,13 @@ def model_rates(study: AttributeStudy, runs: Sequence[RunLabel]) -> RateNumbers:
             raise ModelError(f"{rates.name}: {rates.error}", where=rates.where, remedy=rates.remedy)
         made[run] = rates
     # The first column is the embedding, which is no layer.
-    values = [rates[:, 1:].double().numpy() for rates in made.values()]
-    means, draws = _over_subjects(np.stack(values), study.subject_numbers.numpy())
-    layers = means.shape[-1]
+    values = [known_rates(rates)[:, 1:] for rates in made.values()]
+    measured = dict(zip(made, curves(values, study.subject_numbers.numpy()), strict=True))
+    layers = values[0].shape[1]
     nothing: dict[RunLabel | None, Curve] = {run: np.full(layers, np.nan) for run in runs}
     never: dict[RunLabel | None, Curve] = {run: np.full((DRAWS, layers), np.nan) for run in runs}
     return RateNumbers(
-        nothing | dict(zip(made, means, strict=True)),
+        nothing | {run: one.mean for run, one in measured.items()},
         {run: len(planned[run].neurons) if run in planned else 0 for run in runs},
-        never | dict(zip(made, draws, strict=True)),
+        never | {run: one.draws for run, one in measured.items()},
     )
-
-
-def _over_subjects(
-    rates: Float64[np.ndarray, "run prompt layer"], subject: NDArray[np.int64]
-) -> tuple[Float64[np.ndarray, "run layer"], Float64[np.ndarray, "run draw layer"]]:
-    """Means over prompts, and those of drawn subjects, each with all its prompts."""
-    import numpy as np
-
-    from rwcore.ablation.bootstrap import bootstrap_means, sums_by_document
-
-    columns = np.moveaxis(rates, 1, 2).reshape(-1, rates.shape[1])
-    sums, counts = sums_by_document((column[column >= 0], subject[column >= 0]) for column in columns)
-    with np.errstate(invalid="ignore"):
-        means = sums.sum(axis=0) / counts.sum(axis=0)
-    shape = (len(rates), rates.shape[2])
-    draws = bootstrap_means(sums, counts).reshape(-1, *shape)
-    return means.reshape(shape), np.moveaxis(draws, 0, 1)
