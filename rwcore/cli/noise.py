@@ -18,8 +18,8 @@ KERNELS = {
 }
 # The lower bound of a gatelin region does not exist: it is a region of |cos|.
 MISSING_BY_DEFINITION = ("low",)
-# Attributes rates: one of the five tokens that are looked at in a small model, of one of 121 prompts.
-ONE_TOKEN = 20 / 121
+# Attributes rates: one of ten tokens that count, of one of 72 prompts, in one of the 7 layers of a quarter.
+ONE_TOKEN = 100 / 10 / 72 / 7
 NEAR_TIES = dict.fromkeys(("rate", "first_quarter_rate", "last_quarter_rate"), ONE_TOKEN)
 
 
