@@ -132,6 +132,7 @@ def attributes(
     force: Force = False,
 ) -> None:
     """Measure attributes rates with and without ablations, write them and print a summary."""
+    from rwcore.attributes.facts import read_facts
     from rwcore.models.locate import locate
     from rwcore.models.registry import find
     from rwcore.provenance import Stopwatch
@@ -150,11 +151,10 @@ def attributes(
         refuse_idle(idle, "without neurons nothing is ablated", "add --neurons")
     spec = means_corpus(mode, means, means_tokens, max_length)
     # Before torch is imported: a wrong name must not take seconds.
-    local = clipped(locate(find(model)), clip_qkv)
+    local, facts = clipped(locate(find(model)), clip_qkv), tuple(read_facts(knowns))
 
     from rwcore.ablation.compare import AS_PUBLISHED, FIXED
     from rwcore.ablation.grid import experiments
-    from rwcore.attributes.facts import read_facts
     from rwcore.attributes.sources import open_source
     from rwcore.corpora.encoder import read_encoder
     from rwcore.corpora.prepare import prepare
@@ -178,7 +178,7 @@ def attributes(
     convention = AS_PUBLISHED if as_published else FIXED
     options = AttributeOptions(bos=bos, convention=convention, where=at, k=top_k)
     wanted = PassageOptions(retrieval or ("bm25" if as_published else "title"), convention)
-    facts, source = tuple(read_facts(knowns)), open_source(passages)
+    source = open_source(passages)
     given = {"dtype": dtype, "device": device, "threads": threads_of(workers)}
     encoder = read_encoder(local)
     with open_engine(engine_name(workers, scheduler)) as engine:
