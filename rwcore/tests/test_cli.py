@@ -204,7 +204,11 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.err.startswith("interrupted")
 
 
-KINDS = [one for one in vars(errors).values() if isinstance(one, type)]
+KINDS = [
+    one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, errors.RwcoreError)
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
