@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rwcore.attributes.extra import wiki_library
 from rwcore.attributes.passages import Passage
+from rwcore.extras import WIKI, extra_library
 
 HEAP = 64 << 20  # bytes that the writer holds before it writes
 
@@ -26,7 +26,7 @@ def rank_candidates(
         top: How many paragraphs a subject gets at most.
         folder: An empty folder for the index.
     """
-    tantivy = wiki_library("tantivy")
+    tantivy = extra_library("tantivy", WIKI)
     schema = (
         tantivy.SchemaBuilder()
         .add_text_field("title", stored=True, tokenizer_name="raw")

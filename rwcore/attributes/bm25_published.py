@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rwcore.attributes.extra import wiki_library
 from rwcore.attributes.passages import Passage
+from rwcore.extras import WIKI, extra_library
 
 
 class SubjectWords:
@@ -20,7 +20,7 @@ class SubjectWords:
     """
 
     def __init__(self, subjects: Sequence[str]) -> None:
-        self._tokenizer: Any = wiki_library("bm25s.tokenization").Tokenizer()
+        self._tokenizer: Any = extra_library("bm25s.tokenization", WIKI).Tokenizer()
         # The vocabulary is complete after this.
         self.queries: list[list[int]] = self._tokenizer.tokenize(
             list(subjects), update_vocab=True, show_progress=False
@@ -50,7 +50,7 @@ def rank_paragraphs(
         words: The words, and the subjects.
         top: How many paragraphs a subject gets at most.
     """
-    bm25s = wiki_library("bm25s")
+    bm25s = extra_library("bm25s", WIKI)
     index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
     index.index((paragraphs, words.vocabulary), show_progress=False)
     count = min(top, len(paragraphs))

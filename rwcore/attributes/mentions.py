@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rwcore.attributes.extra import wiki_library
+from rwcore.extras import WIKI, extra_library
 
 
 class Mentions:
@@ -25,7 +25,7 @@ class Mentions:
         self._spelled = sorted(spellings)
         patterns = [spelling for spelling, _ in self._spelled]
         # Overlapping matches are wanted: who looks for York must find it in New York.
-        self._machine = wiki_library("ahocorasick_rs").AhoCorasick(patterns)
+        self._machine = extra_library("ahocorasick_rs", WIKI).AhoCorasick(patterns)
 
     def any_in(self, text: str) -> bool:
         """Whether a text holds one of the subjects, if only within a word."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from rwcore.ablation.compare import AS_PUBLISHED
 from rwcore.attributes.dump import Page
-from rwcore.attributes.extra import wiki_library
 from rwcore.attributes.passages import Passage
+from rwcore.extras import WIKI, extra_library
 
 _BLANK = re.compile(r"\n[^\S\n]*\n")
 _HEADING = re.compile(r"^(?P<depth>={1,6})(?P<title>[^\n]+?)(?P=depth)(?:\s|<!--.*?-->)*?$", re.MULTILINE)
@@ -89,7 +89,7 @@ def _line(text: str) -> str:
 
 def cleaned(wikitext: str) -> str:
     """Wikitext as a reader sees it: without templates, tables, references, files, categories and comments."""
-    return _plain(wiki_library("mwparserfromhell").parse(wikitext))
+    return _plain(extra_library("mwparserfromhell", WIKI).parse(wikitext))
 
 
 def _plain(code: Any) -> str:

@@ -27,7 +27,7 @@ ORDER = (
     "heads", "plots", "pages", "serve", "studies", "report", "cli", "plugin",
 )
 # fmt: on
-BASE = ("errors", "paths", "runtime", "provenance", "store", "parallel")
+BASE = ("errors", "extras", "paths", "runtime", "provenance", "store", "parallel")
 COMPARISON = ("claim", "golden")  # import the base only; known to the three packages that meet people
 MEET_PEOPLE = ("report", "cli", "plugin")
 SUPPORT = ("tests", "benchmarks")  # not the library: they may import anything

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from rwcore.attributes.bm25 import rank_candidates
 from rwcore.attributes.bm25_published import SubjectWords, is_kept, rank_paragraphs
-from rwcore.attributes.extra import wiki_library
 from rwcore.attributes.mentions import Mentions
 from rwcore.attributes.paragraph_file import read_numbers, read_paragraphs, write_paragraphs
 from rwcore.attributes.passages import Passage
 from rwcore.errors import OptionError, StoreError
+from rwcore.extras import WIKI, extra_library
 
 # --- mentions -------------------------------------------------------------------------------------------
 
@@ -192,10 +192,10 @@ def test_no_candidates_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tantivy", "bm25s", "ahocorasick_rs", "mwparserfromhell"])
 def test_a_missing_library_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wiki_library(name).__name__ == name
+    assert extra_library(name, WIKI).__name__ == name
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(OptionError) as caught:
-        wiki_library(name)
+        extra_library(name, WIKI)
     assert name in caught.value.what
     assert caught.value.remedy == "pip install 'rwcore[wiki]'"
 
