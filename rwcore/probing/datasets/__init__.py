@@ -1,0 +1,1 @@
+"""Data sets of binary features: which tokens or texts have them, for one tokenizer."""
