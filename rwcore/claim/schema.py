@@ -77,6 +77,7 @@ class Expectation(Strict):
         models: Model ids; ``@group`` stands for a group of the paper, ``!x`` takes one out again.
         together: One subject holds all the models (grand totals, pairs), instead of one after the other.
         gated: Asked of models with a gated MLP only (as ``any-gated`` always is).
+        biased: Asked of models whose MLP has input biases only.
         quantity: Name of the obtained quantity, if the test hands over several.
         values: The published values: a file in ``golden/<paper>/published/``, or inline, see `_VALUES`.
         value: Name of the column that is compared.
@@ -97,6 +98,7 @@ class Expectation(Strict):
     models: list[str] = Field(default_factory=list)
     together: bool = False
     gated: bool = False
+    biased: bool = False
     quantity: str | None = None
     values: Annotated[Any, AfterValidator(_check_values)] = None
     value: str = "value"

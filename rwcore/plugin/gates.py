@@ -38,6 +38,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         _not_asked(config, item, spec)
         or _weights_missing(spec)
         or _gate_missing(item, spec)
+        or _biases_missing(item, spec)
         or _corpus_missing(item, spec)
         or _pages_missing(config, item, spec)
         or _facts_missing(config, item, spec)
@@ -85,6 +86,19 @@ def _gate_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
     if not about_gates or read_shape(locate(find(spec.models[0]))).gated_mlp:
         return None
     return f"the claim is about gated neurons and the MLP of {spec.id} has no gate: ask a gated model"
+
+
+def _biases_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
+    """Of a model that is not registered only the files tell."""
+    if spec.kind not in REAL_MODELS:
+        return None
+    from rwcore.probing.weight_statistics import has_input_biases
+
+    checks = item.stash.get(CHECKS, None)
+    about_biases = checks is not None and all(expectation.biased for _, _, expectation in checks.pairs)
+    if not about_biases or has_input_biases(locate(find(spec.models[0]))):
+        return None
+    return f"the claim is about input biases and the MLP of {spec.id} has none: ask e.g. gpt2"
 
 
 def _corpus_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
     from rwcore.plugin.options import Knowledge
+    from rwcore.plugin.probes import LanguageProbes
     from rwcore.store import Store
     from rwcore.studies.ablations import AblationStudy
     from rwcore.studies.activations import ActivationStudy
@@ -128,6 +129,13 @@ class ModelSubject(WeightSubject):
         from rwcore.plugin.asked_facts import attribute_study
 
         return attribute_study(self.weight_study(), self.kind, self._knowledge)
+
+    @cached_property
+    def language_probes(self) -> LanguageProbes:
+        """Probes of the only model for the language of a text; see `rwcore.plugin.probes`."""
+        from rwcore.plugin.probes import LanguageProbes
+
+        return LanguageProbes(self.weight_study())
 
     def attribute_rates(self, runs: Sequence[RunLabel]) -> RateNumbers:
         """Runs of the only model; see `rwcore.plugin.attribute_rates.model_rates`."""

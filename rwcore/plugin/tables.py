@@ -136,24 +136,29 @@ class TablesSubject(Subject):
 
     def page_table(self) -> pd.DataFrame:
         """One row per neuron page, in the columns of ``neuroscope_pages.csv``."""
-        return self._file("neuroscope_pages.csv", {"model": self.models})
+        return self.rows("neuroscope_pages.csv", {"model": self.models})
 
     def peaks(self) -> pd.DataFrame:
         """One row per example of the pages, in the columns of ``neuroscope_examples.csv``."""
-        return self._file("neuroscope_examples.csv", {})
+        return self.rows("neuroscope_examples.csv")
+
+    def rows(self, name: str, select: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+        """Rows of one file, every number as it is written; no text is taken for a missing value.
+
+        Args:
+            name: The file.
+            select: Values of a column of which rows must have one.
+        """
+        from rwcore.claim.published import read_csv
+
+        table = read_csv(self._published / name)
+        for column, wanted in (select or {}).items():
+            table = table[table[column].isin(list(wanted))]
+        return table.reset_index(drop=True)
 
     def provenance(self) -> dict[str, object]:
         """The folder the tables are in."""
         return {"tables": f"golden/{self.spec.paper}/published"}
-
-    def _file(self, name: str, select: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-        """Rows of one file, every number as it is written; no text is taken for a missing value."""
-        from rwcore.claim.published import read_csv
-
-        table = read_csv(self._published / name)
-        for column, wanted in select.items():
-            table = table[table[column].isin(list(wanted))]
-        return table.reset_index(drop=True)
 
     def _tables(self, files: tuple[str, ...], columns: list[str], *, required: bool = True) -> pd.DataFrame:
         import pandas as pd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rwcore.models.spec import LocalModel
     from rwcore.pages.cards import NeuronCard
     from rwcore.parallel import Engine
+    from rwcore.probing.weight_statistics import NeuronWeights
     from rwcore.stats.change import Flip
     from rwcore.stats.tying import Tying
     from rwcore.store import Store
@@ -62,6 +63,15 @@ class WeightSubject(Subject):
 
         study = self.weight_study()
         return mlp_weights(study.local, processing=study.processing, fold_sign=fold_sign)
+
+    def neuron_weights(self, layers: Sequence[int] | None = None) -> NeuronWeights:
+        """Norms, input biases and cosines of the only model's neurons, of some layers or all."""
+        from rwcore.probing.weight_statistics import neuron_weights
+        from rwcore.weights.mlp import mlp_weights
+
+        # Not by way of the weight study, which reads all layers.
+        (local,) = self._locals
+        return neuron_weights(mlp_weights(local), layers)
 
     def class_counts(self) -> pd.DataFrame:
         """Columns layer, class, count, near_1e-6, near_1e-3."""

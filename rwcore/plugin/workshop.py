@@ -52,6 +52,7 @@ class Workshop:
 
         Raises:
             WeightsMissing: A real model is not on this machine.
+            ModelError: The weights that go by the name of a first release are those of another training run.
         """
         if spec.kind is Kind.SYNTHETIC:
             return Subject(spec, recorded=True)
@@ -65,6 +66,8 @@ class Workshop:
         from rwcore.models.registry import find
 
         locals_ = tuple(locate(find(model)) for model in spec.models)
+        for local in locals_:
+            _recognise(local)
         recorded = all(local.spec.recorded for local in locals_)
         return ModelSubject(
             spec,
@@ -84,3 +87,15 @@ class Workshop:
             self.built[spec.id] = self.stand_ins[spec.id].build(self.scratch / slug(spec.id))
         store = Store(self.scratch / "artefacts")
         return ModelSubject(spec, (self.built[spec.id],), store, self.engine, recorded=True)
+
+
+def _recognise(local: LocalModel) -> None:
+    """Refuse retrained weights under the name of a first release: no claim may be answered by them."""
+    from rwcore.probing.releases import LAYER, PRODUCTS, refuse_retrained
+
+    if local.spec.id not in PRODUCTS:
+        return
+    from rwcore.probing.weight_statistics import neuron_weights
+    from rwcore.weights.mlp import mlp_weights
+
+    refuse_retrained(local.spec.id, neuron_weights(mlp_weights(local), [LAYER]))

@@ -86,6 +86,7 @@ class Family:
         position_offset: Leading rows of the position table that no position uses.
         unembed_bias: Full name of an unembedding bias that does not lie beside its weight.
         norm_offset: What is added to a stored norm gain before it is applied (Gemma: 1).
+        biases: Whether the MLP has input biases.
         processed: Whether "as published" folds and centres; BERT and T5 were left raw.
         conv1d: Whether matrices are stored ``[in, out]`` (GPT-2's Conv1D) instead of ``[out, in]``.
         tied: Whether the unembedding is the embedding where the config does not say.
@@ -110,6 +111,7 @@ class Family:
     position_offset: int = 0
     unembed_bias: str | None = None
     norm_offset: float = 0.0
+    biases: bool = False
     processed: bool = True
     conv1d: bool = False
     tied: bool = False
