@@ -27,6 +27,7 @@ from rwcore.cli import (
     models,
     neurons,
     pages,
+    probe,
     promote,
     report,
     roles,
@@ -53,6 +54,7 @@ Examples:
   rwcore ablate smollm2-135m-instruct-q4_1 handmade --neurons weakening --tokens 4096 --out out/ablations
   rwcore generate smollm2-135m-instruct-q4_1 --prompt "Once upon a time" --neurons weakening --out out/texts
   rwcore attributes smollm2-135m-instruct-q4_1 --knowns handmade --passages handmade --out out/attributes
+  rwcore probe smollm2-135m-instruct-q4_1 --features languages,code --tokens 20000 --out out/probes
   rwcore claims --coverage
 
 Exit codes: 0 done; 1 something asked about is not in order (doctor, promote); 2 wrong use, or an error that
@@ -67,7 +69,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PASSES = (activations, frequencies, ablate, generate, trace, attributes)
+PASSES = (activations, frequencies, ablate, generate, trace, attributes, probe)
 STUDIES = (weights, *PASSES, roles, neurons, pages, serve, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)

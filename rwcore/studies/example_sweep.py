@@ -1,44 +1,29 @@
-"""Run a model over the rows that some neurons' examples need: killed at any moment, it goes on.
-
-What is kept of each batch is a file of its own, so that parts of a sweep may be run anywhere, in any number,
-and nothing is written twice.
-"""
+"""The values of some neurons around their examples, and of a sample of rows, kept batch by batch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rwcore.activations.selected import KEPT, Selected, Selection, ranges, run_selected
-from rwcore.corpora.batches import BatchPlan, batches, shard
-from rwcore.corpora.tokens import TokenCorpus
-from rwcore.models.device import pick_device
-from rwcore.models.spec import LocalModel
-from rwcore.runtime import configure, counting
-from rwcore.store import read_arrays, write_arrays
-from rwcore.studies.activation_pass import bridge
+from rwcore.corpora.batches import Batch
+from rwcore.store import read_arrays
+from rwcore.studies.batch_files import BatchFiles
 
 SELECTION = "selection.safetensors"
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """The files of a sweep.
+class Sweep(BatchFiles):
+    """The files of a sweep over the rows that some neurons' examples need; the selection is there first."""
 
-    Attributes:
-        folder: Where they are; the selection is there first.
-        corpus: Folder of the rows (`TokenCorpus.save`).
-        token_budget: Positions of a batch, padding included.
-    """
-
-    folder: Path
-    corpus: Path
-    token_budget: int
+    WHAT: ClassVar[str] = "examples"
 
     @cached_property
     def selection(self) -> Selection:
@@ -49,19 +34,15 @@ class Sweep:
         """
         return Selection(**read_arrays(self.folder / SELECTION))
 
-    @cached_property
-    def rows(self) -> TokenCorpus:
-        """The rows of the whole corpus."""
-        return TokenCorpus.load(self.corpus)
+    @property
+    def needed(self) -> Int64[Tensor, " row"]:
+        """The rows of the selection."""
+        return self.selection.needed
 
-    @cached_property
-    def plans(self) -> list[BatchPlan]:
-        """The batches: of the needed rows only. Where all are needed they are those of the pass."""
-        return batches(self.rows, token_budget=self.token_budget, only=self.selection.needed)
-
-    def file(self, plan: BatchPlan) -> Path:
-        """What is or will be kept of a batch."""
-        return self.folder / f"batch_{plan.number:08d}.safetensors"
+    def keep(self, model: Any, batch: Batch) -> Mapping[str, Tensor]:
+        """The sample and the spans of a batch; see `Selected`."""
+        kept = run_selected(model, batch, self.selection)
+        return {"sample": kept.sample, "spans": kept.spans}
 
     def read(self, first: int, last: int) -> Selected:
         """What was kept of some neurons in all batches.
@@ -102,54 +83,3 @@ def _fill(
     """Put the values of some parts where they belong; all parts stand one behind the other."""
     starts = sizes.cumsum(dim=0) - sizes
     target[:, ranges(starts[chosen], sizes[chosen])] = values
-
-
-@dataclass(frozen=True)
-class SweepTask:
-    """A part of a sweep: what a worker needs, wherever it runs.
-
-    Attributes:
-        local: The model; its ``spec.processing`` says how weights are processed.
-        sweep: The files.
-        index: Number of the part.
-        of: Number of parts.
-        dtype: Type the model runs in.
-        device: See `rwcore.models.device.pick_device`.
-        threads: CPU threads; None leaves them as they are.
-    """
-
-    local: LocalModel
-    sweep: Sweep
-    index: int
-    of: int
-    dtype: str
-    device: str
-    threads: int | None
-
-
-def run_sweep(task: SweepTask) -> int:
-    """Run the batches of a part that have no file yet.
-
-    Returns:
-        How many they were.
-
-    Raises:
-        ModelError: The model cannot be run as expected.
-        StoreError: The disk is full or a folder cannot be written.
-    """
-    sweep = task.sweep
-    plans = shard(sweep.plans, task.index, task.of)
-    missing = [plan for plan in plans if not sweep.file(plan).exists()]
-    if not missing:
-        return 0
-    configure(threads=task.threads)
-    model = bridge(task.local, pick_device(task.device), task.dtype)
-    sizes = {plan.number: int(sweep.rows.lengths[list(plan.rows)].sum()) for plan in plans}
-    done = sum(sizes.values()) - sum(sizes[plan.number] for plan in missing)
-    name = f"examples of {task.local.spec.id}" + (f", part {task.index}" if task.of > 1 else "")
-    with counting(desc=name, total=sum(sizes.values()), unit="tok", done=done) as count:
-        for plan in missing:
-            kept = run_selected(model, plan.load(sweep.rows), sweep.selection)
-            write_arrays(sweep.file(plan), {"sample": kept.sample, "spans": kept.spans})
-            count(sizes[plan.number])
-    return len(missing)

@@ -32,7 +32,8 @@ from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, ArtefactKey, read_arrays, write_arrays, writing
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.activations import PassStudy
-from rwcore.studies.example_sweep import SELECTION, Sweep, SweepTask, run_sweep
+from rwcore.studies.batch_files import SweepTask, run_sweep
+from rwcore.studies.example_sweep import SELECTION, Sweep
 from rwcore.studies.forward import as_processed, forward_fields, identity_of, keep_rows
 
 KIND, SWEEP_KIND = "neuron-examples", "example-sweep"

@@ -66,7 +66,7 @@ def commands() -> dict[tuple[str, ...], Any]:
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
     studies = {"weights", "activations", "frequencies", "roles", "neurons", "explorer"}
-    studies |= {"ablate", "generate", "trace", "attributes", "pages", "serve"}
+    studies |= {"ablate", "generate", "trace", "attributes", "probe", "pages", "serve"}
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
@@ -205,9 +205,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KINDS = [
-    one
-    for one in vars(errors).values()
-    if isinstance(one, type) and issubclass(one, errors.RwcoreError)
+    one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.RwcoreError)
 ]
 
 

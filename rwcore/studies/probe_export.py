@@ -1,0 +1,172 @@
+"""Probes of a model as files: tables, figures, a manifest; see ``OUTPUTS.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rwcore.paths import slug
+from rwcore.plots.probe_depth import probe_depth_figure
+from rwcore.plots.probe_layers import probe_layers_figure
+from rwcore.plots.sparsity_curves import sparsity_curves_figure
+from rwcore.plots.sparsity_layers import sparsity_layers_figure
+from rwcore.provenance import Stopwatch, collect
+from rwcore.store import MANIFEST, write_json, write_text
+from rwcore.studies.figures import check_palette
+from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
+from rwcore.studies.probe_findings import (
+    CLASS_COLUMNS,
+    CONTROL_COLUMNS,
+    CURVE_COLUMNS,
+    SKIPPED_COLUMNS,
+    ProbeFindings,
+    find,
+)
+from rwcore.studies.probe_tables import FEATURE_COLUMNS, LAYER_COLUMNS, NEURON_COLUMNS, TOP
+from rwcore.studies.probe_texts import feature_latex, feature_markdown
+from rwcore.studies.probes import CURVE_DEFINITION, DEFINITION, ProbeStudy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from rwcore.plots.counts import PaletteName
+
+SCHEMA = "rwcore-probes/1"
+COLUMNS = {
+    "features.csv": FEATURE_COLUMNS,
+    "neurons.csv": NEURON_COLUMNS,
+    "layers.csv": LAYER_COLUMNS,
+    "curves.csv": CURVE_COLUMNS,
+    "controls.csv": CONTROL_COLUMNS,
+    "classes.csv": CLASS_COLUMNS,
+    "skipped.csv": SKIPPED_COLUMNS,
+}
+"""The tables, and their columns."""
+NEURON_LIST = "best_neurons.txt"
+"""The best neuron of every feature, as ``rwcore pages --neurons @FILE`` reads it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeExport:
+    """What was written, and what was found.
+
+    Attributes:
+        folder: Where the files are.
+        manifest: Content of ``manifest.json``.
+        findings: The tables.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    findings: ProbeFindings
+
+
+def export_probes(
+    study: ProbeStudy,
+    out: Path,
+    *,
+    features: str = "",
+    top: int = TOP,
+    curves: bool = True,
+    plots: bool = True,
+    palette: PaletteName = "paper",
+    force: bool = False,
+    command: str = "",
+) -> ProbeExport:
+    """Probe a model and write what was found into a folder, whole or not at all.
+
+    Args:
+        study: The study; what the store has is not computed again.
+        out: See `rwcore.studies.folder.check_target`.
+        features: How the features were named, for the manifest.
+        top: Neurons of each feature in ``neurons.csv``.
+        curves: Also sparsity curves.
+        plots: Also the figures.
+        palette: ``paper``, the papers' colours, or ``accessible``.
+        force: Write into a folder that holds other files.
+        command: The command line, for the manifest.
+
+    Raises:
+        StoreError: The folder is refused or the disk is full.
+        OptionError: There is no such palette or layer, or no feature can be split.
+        RwcoreError: The model cannot be run.
+    """
+    stopwatch = Stopwatch()
+    folder = check_target(out, force=force)
+    check_palette(palette)
+    found = find(study, top=top, curves=curves)
+    model = study.weights.local
+    with filling(folder) as new:
+        for name, columns in COLUMNS.items():
+            write_csv(new / name, getattr(found, Path(name).stem), columns)
+        write_text(new / "features.tex", feature_latex(found.features, model.spec.id, found.probed))
+        write_text(new / "features.md", feature_markdown(found.features, model.spec.id, found.probed))
+        write_text(new / NEURON_LIST, neuron_list(found))
+        if plots:
+            for name, figure in draw(found, model.spec.id, palette):
+                save_figure(figure, new / name)
+        manifest = {
+            "schema": SCHEMA,
+            "complete": True,
+            "command": command,
+            "model": model.identity(),
+            "processing": study.weights.processing,
+            "features": features,
+            "datasets": [_described(study, number) for number in range(len(study.datasets))],
+            "layers": list(study.layers),
+            "neurons": found.probed,
+            "measure": asdict(study.options),
+            "options": {
+                **asdict(study.forward),
+                "clip_qkv": model.spec.clip_qkv,
+                "top": top,
+                "curves": curves,
+                "plots": plots,
+                "palette": palette,
+            },
+            "definitions": {"probes": DEFINITION, "sparsity_curve": CURVE_DEFINITION},
+            "files": files_of(new, COLUMNS),
+            "provenance": collect(stopwatch),
+        }
+        write_json(new / MANIFEST, manifest)
+    return ProbeExport(folder, manifest, found)
+
+
+def neuron_list(found: ProbeFindings) -> str:
+    """The best neuron of every feature, each once, one in a line."""
+    pairs = dict.fromkeys(zip(found.features["layer"], found.features["neuron"], strict=True))
+    return "".join(f"{layer}.{neuron}\n" for layer, neuron in pairs)
+
+
+def draw(found: ProbeFindings, title: str, palette: PaletteName) -> Iterator[tuple[str, Figure]]:
+    """The figures of a study, one at a time: file name without suffix, and figure."""
+    common: dict[str, Any] = {"title": title, "palette_name": palette}
+    by = "test_mcc" if found.layers["validation_mcc"].isna().all() else "validation_mcc"
+    yield "layers", probe_layers_figure(found.layers, score=by, **common)
+    yield "depth", probe_depth_figure(found.layers, chosen_by=by, **common)
+    for dataset, rows in found.curves.groupby("dataset", sort=False):
+        name = f"sparsity_{slug(str(dataset))}"
+        if rows.duplicated(["feature", "method", "k"]).any():  # several layers: those are compared
+            yield name, sparsity_layers_figure(rows, method=str(rows["method"].iloc[0]), **common)
+        else:
+            yield name, sparsity_curves_figure(rows, **common)
+
+
+def _described(study: ProbeStudy, number: int) -> Mapping[str, object]:
+    """What a manifest says about a data set."""
+    data = study.datasets[number]
+    return {
+        "name": data.name,
+        "content_hash": data.content_hash,
+        "aggregation": data.aggregation,
+        "examples": len(data),
+        "features": len(study.found[number].atlas.tasks),
+        "corpus": {
+            "id": data.corpus.spec.id,
+            "content_hash": data.corpus.content_hash,
+            "rows": len(data.corpus),
+            "tokens": data.corpus.n_tokens,
+        },
+    }

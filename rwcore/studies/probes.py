@@ -1,0 +1,345 @@
+"""Which neurons of a model know which features, one or many together: a pass, an atlas, curves.
+
+The model reads the texts of all data sets over one corpus once. What neurons do at the labelled examples lies
+in files until every layer has its atlas; then only the activations of the neurons that look best stay, and
+curves over the number of neurons are made from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import torch
+from jaxtyping import Float16
+from torch import Tensor
+
+from rwcore.errors import OptionError, require_choice, require_least
+from rwcore.probing.atlas import COLUMNS
+from rwcore.probing.datasets.features import FeatureDataset
+from rwcore.probing.exact import Convention
+from rwcore.probing.sparsity import CurveOptions
+from rwcore.probing.tasks import CONVENTIONS, Unsplit
+from rwcore.store import MANIFEST, ArtefactKey, Store, read_arrays, read_table
+from rwcore.studies.example_pass import example_pass
+from rwcore.studies.forward import ForwardOptions, forward_fields
+from rwcore.studies.kept_examples import Examples
+from rwcore.studies.probe_curves import CurveTask, probe_curve, read_curve
+from rwcore.studies.probe_layers import (
+    ATLAS,
+    CONTROLS,
+    KeepTask,
+    Kept,
+    LayerTask,
+    keep_best,
+    probe_layer,
+    read_kept,
+)
+from rwcore.studies.probe_tables import Atlas, best_neurons
+from rwcore.studies.probe_tasks import DEFINITION as TASKS_DEFINITION
+from rwcore.studies.probe_tasks import keep_tasks, read_tasks, read_unsplit
+from rwcore.studies.weights import WeightStudy
+from rwcore.weights.shape import read_shape
+
+DEFINITION = "probes/1"
+CURVE_DEFINITION = "sparsity_curve/1"
+BEST = "best"
+
+Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What is measured, and how.
+
+    Attributes:
+        convention: ``fixed``; or ``as_published``: rows are split at random, activations have 8 bits and
+            what is chosen is chosen on test.
+        seed: Of the split and the controls; None for 0, and as published 42.
+        trials: Random bases that neurons are compared with; 0 for no controls.
+        kept: Neurons of a layer whose activations are kept for a feature, those of the largest mean
+            difference on training examples.
+        layers: Layers that are probed; None for all.
+        curves: Layers that have curves: ``best`` for each feature's best layer, or numbers.
+        curve: What the curves are drawn over.
+
+    Raises:
+        OptionError: There is no such convention, or a number is too small.
+    """
+
+    convention: Convention = "fixed"
+    seed: int | None = None
+    trials: int = 1
+    kept: int = 512
+    layers: tuple[int, ...] | None = None
+    curves: str | tuple[int, ...] = BEST
+    curve: CurveOptions = field(default_factory=CurveOptions)
+
+    def __post_init__(self) -> None:
+        require_choice("convention", self.convention, CONVENTIONS)
+        require_least("random bases", self.trials, 0)
+        require_least("kept neurons", self.kept, 1)
+        if isinstance(self.curves, str):
+            require_choice("curves", self.curves, (BEST,))
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetProbes:
+    """What was found of one data set.
+
+    Attributes:
+        data: The data set.
+        atlas: What all neurons know of its features.
+        unsplit: Its features that cannot be probed.
+        controls: What random directions and shuffled labels come to, layer by layer; see
+            `rwcore.probing.controls`. Empty if they were not asked for.
+    """
+
+    data: FeatureDataset
+    atlas: Atlas
+    unsplit: tuple[Unsplit, ...]
+    controls: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ProbeStudy:
+    """Probes of one model.
+
+    Attributes:
+        weights: The weight study of the model; its store and engine serve here too.
+        datasets: The features; see `rwcore.probing.datasets.catalogue.find_features`.
+        options: What is measured.
+        forward: How the model is run.
+        parts: Parts of the pass that the engine may run at the same time; they decide no number.
+    """
+
+    weights: WeightStudy
+    datasets: tuple[FeatureDataset, ...]
+    options: ProbeOptions = field(default_factory=ProbeOptions)
+    forward: ForwardOptions = field(default_factory=ForwardOptions)
+    parts: int = 1
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that are probed.
+
+        Raises:
+            OptionError: The model has no such layer.
+        """
+        count = read_shape(self.weights.local).n_layers
+        wanted = tuple(range(count)) if self.options.layers is None else self.options.layers
+        curves = () if isinstance(self.options.curves, str) else self.options.curves
+        wrong = sorted({one for one in (*wanted, *curves) if not 0 <= one < count})
+        if wrong or not wanted or {*curves} - {*wanted}:
+            raise OptionError(
+                f"no such layers, or none: {', '.join(map(str, wrong or sorted({*curves} - {*wanted})))}",
+                where="--layers",
+                remedy=f"give layers from 0 to {count - 1}, curves only of layers that are probed",
+            )
+        return tuple(sorted({*wanted}))
+
+    @cached_property
+    def found(self) -> tuple[DatasetProbes, ...]:
+        """What there is of every data set, in their order; computed where the store does not have it.
+
+        Raises:
+            OptionError: The model has no such layer, or no feature of a data set can be split.
+            RwcoreError: See `rwcore.studies.example_pass` and `rwcore.studies.probe_layers.probe_layer`.
+        """
+        made = {one.data.name: one for group in self._corpora for one in self._measured(group)}
+        return tuple(made[data.name] for data in self.datasets)
+
+    def kept(self, probes: DatasetProbes, feature: int, layer: int) -> Kept:
+        """The activations that were kept of a feature and layer."""
+        return read_kept(self._store.path(self._keep_key(probes.atlas, probes.data, feature, layer)))
+
+    def curves(self, probes: DatasetProbes) -> pd.DataFrame:
+        """The sparsity curves of a data set's features at the layers of `ProbeOptions.curves`.
+
+        Returns:
+            The columns of `rwcore.probing.sparsity.COLUMNS` behind ``feature`` and ``layer``, with numbers of
+            neurons of the layer.
+        """
+        atlas, data = probes.atlas, probes.data
+        pairs = self._pairs(atlas)
+        curve = replace(self.options.curve, convention=self.options.convention)
+        tasks = [
+            CurveTask(
+                self._store,
+                ArtefactKey.of(
+                    "probe-curves",
+                    CURVE_DEFINITION,
+                    kept=dict(self._keep_key(atlas, data, feature, layer).fields),
+                    curve=asdict(curve),
+                ),
+                self._store.path(self._keep_key(atlas, data, feature, layer)),
+                self._tasks(data),
+                feature,
+                curve,
+            )
+            for feature, layer in pairs
+        ]
+        folders = self.weights.engine.map(probe_curve, tasks, desc=f"sparsity curves of {data.name}")
+        parts = [
+            read_curve(folder).assign(feature=atlas.tasks[feature].name, layer=layer)
+            for folder, (feature, layer) in zip(folders, pairs, strict=True)
+        ]
+        table = pd.concat(parts, ignore_index=True)
+        return table[["feature", "layer", *table.columns.drop(["feature", "layer"])]]
+
+    def best_activations(self, probes: DatasetProbes) -> dict[str, Float16[Tensor, " labelled"]]:
+        """Of the best neuron of every feature, what it does at the labelled examples.
+
+        Features whose best layer has no curves, so that nothing was kept of it, are not there.
+        """
+        best = best_neurons(probes.atlas)
+        kept = {(number, layer) for number, layer in self._pairs(probes.atlas)}
+        return {
+            task.name: self.kept(probes, number, best[task.name][0]).best
+            for number, task in enumerate(probes.atlas.tasks)
+            if (number, best[task.name][0]) in kept
+        }
+
+    @property
+    def _store(self) -> Store:
+        return self.weights.store
+
+    @property
+    def _corpora(self) -> Iterable[list[FeatureDataset]]:
+        """Data sets over one corpus together: the model reads it once."""
+        groups: dict[str, list[FeatureDataset]] = {}
+        for data in self.datasets:
+            groups.setdefault(data.corpus.content_hash, []).append(data)
+        return groups.values()
+
+    def _measured(self, group: Sequence[FeatureDataset]) -> list[DatasetProbes]:
+        """What is found of data sets over one corpus, with the activations that curves need."""
+        passed: list[Examples] = []
+
+        def examples() -> Examples:
+            """The pass, made when it is needed."""
+            if not passed:
+                passed.append(
+                    example_pass(
+                        self.weights,
+                        group,
+                        self.forward,
+                        layers=self.layers,
+                        convention=self.options.convention,
+                        parts=self.parts,
+                    )
+                )
+            return passed[0]
+
+        found = [self._probed(data, examples) for data in group]
+        for one in found:
+            self._keep(one, examples)
+        for pass_ in passed:
+            pass_.discard()
+        return found
+
+    def _probed(self, data: FeatureDataset, examples: Callable[[], Examples]) -> DatasetProbes:
+        folder = self._tasks(data)
+        tasks = tuple(read_tasks(folder))
+        if not tasks:
+            raise OptionError(
+                f"no feature of {data.name!r} has both classes in train, validation and test: "
+                + "; ".join(f"{one.name}: {one.why}" for one in read_unsplit(folder)),
+                where=data.name,
+                remedy="give examples of both classes from more documents",
+            )
+        missing = [
+            LayerTask(
+                self._store,
+                self._layer_key(data, layer),
+                examples(),
+                folder,
+                data.name,
+                layer,
+                self.options.convention,
+                self.options.trials,
+                self.options.seed or 0,
+                self.forward.threads,
+            )
+            for layer in self.layers
+            if not self._there(self._layer_key(data, layer))
+        ]
+        self._map(probe_layer, missing, f"probes for {data.name}")
+        folders = [self._store.path(self._layer_key(data, layer)) for layer in self.layers]
+        arrays = [read_arrays(one / ATLAS) for one in folders]
+        controls = [
+            read_table(one / CONTROLS).assign(layer=layer)
+            for one, layer in zip(folders, self.layers, strict=True)
+            if self.options.trials
+        ]
+        atlas = Atlas(
+            self.weights.local.spec.id,
+            tasks,
+            self.layers,
+            read_shape(self.weights.local).n_layers,
+            {name: torch.stack([one[name] for one in arrays]) for name in COLUMNS},
+            data.aggregation,
+        )
+        together = pd.concat(controls, ignore_index=True) if controls else pd.DataFrame()
+        return DatasetProbes(data, atlas, tuple(read_unsplit(folder)), together)
+
+    def _keep(self, probes: DatasetProbes, examples: Callable[[], Examples]) -> None:
+        atlas, data = probes.atlas, probes.data
+        missing = [
+            KeepTask(
+                self._store,
+                self._keep_key(atlas, data, feature, layer),
+                examples(),
+                self._tasks(data),
+                self._store.path(self._layer_key(data, layer)),
+                data.name,
+                feature,
+                layer,
+                self.options.kept,
+                int(atlas.quality(feature)[self.layers.index(layer)].argmax()),
+            )
+            for feature, layer in self._pairs(atlas)
+            if not self._there(self._keep_key(atlas, data, feature, layer))
+        ]
+        self._map(keep_best, missing, f"best neurons for {data.name}")
+
+    def _pairs(self, atlas: Atlas) -> list[tuple[int, int]]:
+        """Numbers of features and of the layers where they have curves."""
+        best, curves = best_neurons(atlas), self.options.curves
+        return [
+            (number, layer)
+            for number, task in enumerate(atlas.tasks)
+            for layer in ((best[task.name][0],) if isinstance(curves, str) else curves)
+        ]
+
+    def _map(self, function: Callable[[Task], Path], tasks: Sequence[Task], desc: str) -> None:
+        if tasks:
+            self.weights.engine.map(function, tasks, desc=desc)
+
+    def _tasks(self, data: FeatureDataset) -> Path:
+        return keep_tasks(data, self._store, convention=self.options.convention, seed=self.options.seed)
+
+    def _there(self, key: ArtefactKey) -> bool:
+        return (self._store.path(key) / MANIFEST).exists()
+
+    def _fields(self, data: FeatureDataset) -> dict[str, object]:
+        """What decides the numbers of a data set."""
+        return {
+            **forward_fields(self.weights, data.corpus, self.forward),
+            "data": data.content_hash,
+            "tasks": TASKS_DEFINITION,
+            "convention": self.options.convention,
+            "seed": self.options.seed,
+        }
+
+    def _layer_key(self, data: FeatureDataset, layer: int) -> ArtefactKey:
+        fields = {**self._fields(data), "layer": layer, "trials": self.options.trials}
+        return ArtefactKey.of("probes", DEFINITION, **fields)
+
+    def _keep_key(self, atlas: Atlas, data: FeatureDataset, feature: int, layer: int) -> ArtefactKey:
+        named = {"layer": layer, "feature": atlas.tasks[feature].name, "kept": self.options.kept}
+        return ArtefactKey.of("probe-neurons", DEFINITION, **self._fields(data), **named)

@@ -1,0 +1,180 @@
+"""`rwcore probe` from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fixtures.letters import save_letters
+from fixtures.tiny import SIZES, build
+from rwcore.studies.probe_export import COLUMNS, SCHEMA
+from rwcore.tests.command_line import (
+    assert_all_listed,
+    assert_explained,
+    documented,
+    environment,
+    names,
+    promises,
+    rwcore,
+    section,
+)
+
+_environment = pytest.fixture(autouse=True)(environment)
+TITLE = "`rwcore probe MODEL --out DIR`"
+COMMON = ("--device", "cpu", "--least", 20, "--k", "1,2", "--exact", "1")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = build("llama", tmp_path_factory.mktemp("model") / "llama")
+    return save_letters(folder, SIZES["vocab"])
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files: texts with or without an e, and the letters a of texts."""
+    folder = tmp_path_factory.mktemp("features")
+    draw = random.Random(0)
+    texts = ["".join(draw.choice("abcd ") for _ in range(20)) for _ in range(120)]
+    lines = [
+        {"text": text[:10] + "eee" + text[13:] if place % 2 else text, "label": bool(place % 2)}
+        for place, text in enumerate(texts)
+    ]
+    write(folder / "texts.jsonl", lines)
+    spans = [[place, place + 1] for place in range(20)]
+    of_a = [{"text": text, "spans": [span for span in spans if text[span[0]] == "a"]} for text in texts]
+    write(folder / "letters.jsonl", of_a)
+    return folder
+
+
+def write(path: Path, lines: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def test_two_files_of_ones_own(model: Path, features: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    both = f"{features / 'texts.jsonl'},{features / 'letters.jsonl'}"
+    done = rwcore("probe", model, "--features", both, *COMMON, "--out", out)
+    assert done.code == 0, done.err
+    assert done.rows[0].endswith("2 features, 2,520 examples")
+    promised = {name for name, when in promises(TITLE) if when == "always"}
+    drawn = {name.rpartition(".")[0] for name in names(out) if name.endswith((".pdf", ".png"))}
+    assert drawn == {"depth", "layers", "sparsity_letters", "sparsity_texts"}
+    assert set(names(out)) == promised | {f"{name}.{suffix}" for name in drawn for suffix in ("pdf", "png")}
+    for name, columns in COLUMNS.items():
+        assert pd.read_csv(out / name).columns.tolist() == list(columns) == documented(f"Probes: `{name}`")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore probe`"))
+    assert manifest["schema"] == SCHEMA
+    assert f"Schema `{SCHEMA}`" in section(TITLE)
+    assert manifest["command"].startswith("rwcore probe ")
+    assert [one["aggregation"] for one in manifest["datasets"]] == ["mean", "none"]
+    assert_all_listed(manifest, out)
+    # A random model reads which token it is, too.
+    table = pd.read_csv(out / "features.csv").set_index("feature")
+    assert table.loc["letters", "test_mcc"] > table.loc["letters", "shuffled_test_mcc"] + 0.2
+    best = [f"{row.layer}.{row.neuron}" for row in table.itertuples()]
+    assert (out / "best_neurons.txt").read_text().split() == list(dict.fromkeys(best))
+
+
+def test_without_curves_controls_or_figures(model: Path, features: Path, tmp_path: Path) -> None:
+    words = ("--no-curves", "--trials", 0, "--no-plots", "--device", "cpu", "--least", 20)
+    texts = features / "texts.jsonl"
+    done = rwcore("probe", model, "--features", texts, *words, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert pd.read_csv(tmp_path / "out" / "curves.csv").empty
+    assert pd.read_csv(tmp_path / "out" / "controls.csv").empty
+    assert set(names(tmp_path / "out")) == {name for name, when in promises(TITLE) if when == "always"}
+
+
+def test_curves_at_all_layers(model: Path, features: Path, tmp_path: Path) -> None:
+    words = (
+        "--layers",
+        "all",
+        "--methods",
+        "f_stat,mean_dif",
+        "--k",
+        "1,2",
+        "--least",
+        20,
+        "--device",
+        "cpu",
+    )
+    texts = features / "texts.jsonl"
+    done = rwcore("probe", model, "--features", texts, *words, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    curves = pd.read_csv(tmp_path / "out" / "curves.csv")
+    layers = sorted({*pd.read_csv(tmp_path / "out" / "layers.csv")["layer"]})
+    assert len(layers) > 1
+    assert curves.groupby("layer").size().to_dict() == dict.fromkeys(layers, 4)
+    assert (tmp_path / "out" / "sparsity_texts.png").is_file()
+
+
+@pytest.mark.slow
+def test_pages_of_the_best_neurons(model: Path, features: Path, tmp_path: Path) -> None:
+    site, out = tmp_path / "site", tmp_path / "out"
+    letters = features / "letters.jsonl"
+    done = rwcore("probe", model, "--features", letters, *COMMON, "--out", out, "--pages", site)
+    assert done.code == 0, done.err
+    (name,) = (out / "best_neurons.txt").read_text().split()
+    assert f"1 pages of the best neurons: open {site / 'index.html'}" in done.out.replace("\n", "")
+    (page,) = {path.name for path in site.rglob("*.html")} - {"index.html"}
+    assert page == f"{name}.html"
+
+
+def one_class(folder: Path) -> Path:
+    write(folder / "one.jsonl", [{"text": f"text {number}", "label": True} for number in range(40)])
+    return folder / "one.jsonl"
+
+
+def no_json(folder: Path) -> Path:
+    (folder / "bad.jsonl").write_text('{"text": "a", "label": true}\nthis is no JSON\n')
+    return folder / "bad.jsonl"
+
+
+def outside(folder: Path) -> Path:
+    write(folder / "outside.jsonl", [{"text": "abc", "spans": [[1, 9]]}])
+    return folder / "outside.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (one_class, ["one.jsonl", "--least"]),
+        (no_json, ["bad.jsonl", "line 2"]),
+        (outside, ["outside.jsonl", "line 1"]),
+    ],
+)
+def test_bad_files(model: Path, tmp_path: Path, make: Callable[[Path], Path], parts: list[str]) -> None:
+    file = make(tmp_path)
+    done = rwcore("probe", model, "--features", file, "--least", 20, "--out", tmp_path / "out")
+    assert_explained(done, *parts)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--k", "1,zero"), ["'1,zero'", "--k"]),
+        (("--k", "0"), ["--k"]),
+        (("--methods", "mean_dif,best"), ["'best'"]),
+        (("--layers", "0,99"), ["'99'", "--layers", "from 0 to"]),
+        (("--layers", "last"), ["'last'"]),
+        (("--no-curves", "--exact", "2"), ["--exact", "--no-curves"]),
+        (("--features", "langauges"), ["langauges", "languages"]),
+        (("--top", 0), ["--top"]),
+        (("--tokens", 0), ["--tokens"]),
+    ],
+)
+def test_bad_options(
+    model: Path, features: Path, tmp_path: Path, words: tuple[object, ...], parts: list[str]
+) -> None:
+    given = {"--features": features / "texts.jsonl", "--least": 20, "--out": tmp_path / "out"}
+    common = [word for pair in given.items() if pair[0] not in words for word in pair]
+    assert_explained(rwcore("probe", model, *common, *words), *parts)
+    assert not (tmp_path / "out").exists()
