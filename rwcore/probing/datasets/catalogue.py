@@ -1,4 +1,4 @@
-"""Names of data sets of features, as people give them: offline ones, and files of one's own."""
+"""Names of data sets of features, as people give them: offline, of a corpus, or of one's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from rwcore.corpora.encoder import TextEncoder
 from rwcore.errors import CorpusError, OptionError, require_least
 from rwcore.probing.datasets.features import FeatureDataset
+from rwcore.probing.datasets.of_corpora import family_names, features_of
 from rwcore.probing.datasets.offline import FAMILIES, Offline
 from rwcore.probing.datasets.own_features import own_features
 from rwcore.probing.datasets.sampling import LEAST
@@ -31,7 +32,7 @@ def about(name: str) -> str:
 def find_features(
     text: str, encoder: TextEncoder, *, seed: int = 0, least: int = LEAST, tokens: int | None = None
 ) -> list[FeatureDataset]:
-    """The data sets a person names: names and ``.jsonl`` files, with commas between them.
+    """The data sets a person names: names, ``FAMILY:CORPUS`` and ``.jsonl`` files, with commas between them.
 
     Args:
         text: What the person typed; a file may have a comma in its name only if it is given alone.
@@ -71,6 +72,8 @@ def _named(name: str, texts: Offline) -> Iterator[FeatureDataset]:
         yield from (data for make in FAMILIES.values() if (data := make(texts)).features)
     elif name in FAMILIES:
         yield _with_features(FAMILIES[name](texts))
+    elif data := features_of(name, texts.encoder, seed=texts.seed, least=texts.least):
+        yield _with_features(data)
     elif Path(name).is_file():
         yield _with_features(own_features(Path(name), texts.encoder, least=texts.least))
     else:
@@ -79,7 +82,8 @@ def _named(name: str, texts: Offline) -> Iterator[FeatureDataset]:
             f"unknown features {name!r}: neither a name nor a file",
             where="--features",
             remedy=(f"did you mean {' or '.join(close)}? " if close else "")
-            + f"known are {', '.join(names())}",
+            + f"known are {', '.join(names())}; of texts of your own {', '.join(family_names())}, as in "
+            f"{family_names()[0]}:FILE",
         )
 
 
