@@ -46,6 +46,10 @@ random directions and shuffled labels; and at the best layer of each feature (--
 few neurons by a search that proves how good its choice is (--exact). Writes tables (CSV, LaTeX, Markdown),
 figures (PDF, PNG), the list of the best neurons and a manifest into DIR; see OUTPUTS.md.
 
+--context N looks more closely at the best N neurons of data sets whose features are classes of text
+(languages, code, sources): what they do in each class, and by how much the loss rises there if they are
+ablated, beside random neurons of the same layers, in test documents.
+
 --pages SITE also writes pages of the best neurons, as `rwcore pages` does.
 
 What was interrupted goes on where it stopped (`rwcore cache`).
@@ -123,6 +127,12 @@ def probe(
         bool,
         typer.Option("--as-published", help="Split at random, 8-bit activations, all chosen on test."),
     ] = False,
+    closer: Annotated[
+        int | None,
+        typer.Option(
+            "--context", metavar="N", help="Ablate the best N neurons of languages, code, sources; by class."
+        ),
+    ] = None,
     pages: Annotated[
         Path | None, typer.Option("--pages", metavar="SITE", help="Also pages of the best neurons.")
     ] = None,
@@ -197,6 +207,7 @@ def probe(
             features=features,
             top=top,
             curves=curves,
+            context=closer,
             plots=plots,
             palette=palette,
             force=force,
@@ -251,7 +262,35 @@ def _summarise(export: ProbeExport) -> None:
     for reason, rows in found.skipped.groupby("why", sort=False):
         names = ", ".join(rows["feature"])
         remark(f"left out ({len(rows)}): {names}: {reason}")
+    if found.contexts:
+        show(_contrasts(export))
+    for failure in manifest["failures"]:
+        remark(f"not run: {failure['name']}: {failure['error']}")
     say(f"{len(manifest['files']) + 1} files in {export.folder}")
+
+
+def _contrasts(export: ProbeExport) -> Table:
+    """What the context neurons cost, in their own class and elsewhere."""
+    rows = [
+        (
+            f"{row.layer}.{row.neuron}" + (" (random)" if row.baseline else ""),
+            row.about,
+            f"{row.increase:.4f}",
+            f"{row.other_increase:.4f} ({row.other})",
+            "yes" if row.holds else "no",
+        )
+        for row in export.findings.of_contexts("contrasts").itertuples()
+    ]
+    headers: list[str | Column] = [
+        "neuron",
+        "class",
+        right("loss without it, own class"),
+        right("next class"),
+        "five times?",
+    ]
+    return table(
+        "increase of the loss without a neuron (nats a prediction), in test documents", headers, rows
+    )
 
 
 def _features(export: ProbeExport) -> Table:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
-import torch
 
 from rwcore.corpora.encoder import read_encoder
 from rwcore.probing.datasets.catalogue import find_features
 from rwcore.probing.rw_classes import class_enrichment
-from rwcore.probing.text_classes import UNLABELLED, TextClasses, classes_of_features
 from rwcore.stats.classes import class_codes, classes_of
-from rwcore.studies.context_neurons import ContextNeuron, ContextStudy
+from rwcore.studies.probe_contexts import context_tables
 from rwcore.studies.probe_findings import found_neurons
-from rwcore.studies.probe_tables import best_neurons, feature_table
+from rwcore.studies.probe_tables import feature_table
 from rwcore.studies.probes import DatasetProbes, ProbeOptions, ProbeStudy
 from rwcore.studies.weights import WeightStudy
 
@@ -62,26 +59,10 @@ class LanguageProbes:
         """Languages whose best neuron on validation is as good as perfect on test."""
         return int((self.table["test_mcc"] >= PERFECT).sum())
 
-    def context_neurons(self) -> Sequence[ContextNeuron]:
-        """The best neurons of the languages that are told best, each for one language."""
-        best = best_neurons(self.found.atlas)
-        ordered = self.table.sort_values(["validation_mcc", "test_mcc"], ascending=False, kind="stable")
-        chosen: dict[tuple[int, int], str] = {}
-        for language in ordered["feature"]:
-            chosen.setdefault(best[language], language)
-        return [ContextNeuron(*pair, language) for pair, language in list(chosen.items())[:TESTED]]
-
     @cached_property
     def contrasts(self) -> pd.DataFrame:
-        """What ablating these neurons does to their language, and to every other, in the test documents."""
-        data = self.study.datasets[0]
-        classes = classes_of_features(data)
-        tested = torch.zeros(len(data.corpus), dtype=torch.bool)
-        for task in self.found.atlas.tasks:
-            tested[task.example[task.split.test]] = True
-        held_out = TextClasses(classes.names, torch.where(tested, classes.row, UNLABELLED))
-        study = ContextStudy(self.weights, data.corpus, held_out, self.study.forward)
-        return study.tables(self.context_neurons()).contrasts
+        """What ablating the best neurons does to their language, and to every other, in test documents."""
+        return context_tables(self.study, self.found, self.table, TESTED).contrasts
 
     @property
     def own_context(self) -> int:

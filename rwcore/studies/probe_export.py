@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwcore.paths import slug
+from rwcore.plots.context_neuron import context_neuron_figure
 from rwcore.plots.probe_depth import probe_depth_figure
 from rwcore.plots.probe_layers import probe_layers_figure
 from rwcore.plots.sparsity_curves import sparsity_curves_figure
 from rwcore.plots.sparsity_layers import sparsity_layers_figure
+from rwcore.probing.group_summary import STATISTICS
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_json, write_text
+from rwcore.studies.context_neurons import LABELS
 from rwcore.studies.figures import check_palette
 from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
 from rwcore.studies.probe_findings import (
@@ -44,6 +47,23 @@ COLUMNS = {
     "skipped.csv": SKIPPED_COLUMNS,
 }
 """The tables, and their columns."""
+_NEURON = ("dataset", *LABELS)
+CONTEXT_COLUMNS = {
+    "context_activations.csv": (*_NEURON, "quantity", "class", "rows", *STATISTICS),
+    "context_losses.csv": (
+        *_NEURON, "class", "own", "rows", "documents", "predictions", "clean_loss", "clean_minus_ablated",
+        "loss_increase", "loss_increase_low", "loss_increase_high", "row_increase", "row_increase_low",
+        "row_increase_high", "largest_row", "percent_median",
+    ),
+    "context_contrasts.csv": (
+        *_NEURON, "increase", "other", "other_increase", "factor", "margin", "low", "high", "holds",
+    ),
+    "context_tokens.csv": (
+        *_NEURON, "quantity", "token", "difference",
+        *(f"{side}_{name}" for side in ("inside", "outside") for name in STATISTICS),
+    ),
+}  # fmt: skip
+"""The tables of ``--context``, and their columns."""
 NEURON_LIST = "best_neurons.txt"
 """The best neuron of every feature, as ``rwcore pages --neurons @FILE`` reads it."""
 
@@ -70,6 +90,7 @@ def export_probes(
     features: str = "",
     top: int = TOP,
     curves: bool = True,
+    context: int | None = None,
     plots: bool = True,
     palette: PaletteName = "paper",
     force: bool = False,
@@ -83,6 +104,7 @@ def export_probes(
         features: How the features were named, for the manifest.
         top: Neurons of each feature in ``neurons.csv``.
         curves: Also sparsity curves.
+        context: Look more closely at so many neurons of each data set whose features are classes of text.
         plots: Also the figures.
         palette: ``paper``, the papers' colours, or ``accessible``.
         force: Write into a folder that holds other files.
@@ -96,11 +118,15 @@ def export_probes(
     stopwatch = Stopwatch()
     folder = check_target(out, force=force)
     check_palette(palette)
-    found = find(study, top=top, curves=curves)
+    found = find(study, top=top, curves=curves, context=context)
     model = study.weights.local
     with filling(folder) as new:
         for name, columns in COLUMNS.items():
             write_csv(new / name, getattr(found, Path(name).stem), columns)
+        if found.contexts:
+            for name, columns in CONTEXT_COLUMNS.items():
+                table = found.of_contexts(Path(name).stem.removeprefix("context_"))
+                write_csv(new / name, table, columns)
         write_text(new / "features.tex", feature_latex(found.features, model.spec.id, found.probed))
         write_text(new / "features.md", feature_markdown(found.features, model.spec.id, found.probed))
         write_text(new / NEURON_LIST, neuron_list(found))
@@ -123,11 +149,13 @@ def export_probes(
                 "clip_qkv": model.spec.clip_qkv,
                 "top": top,
                 "curves": curves,
+                "context": context,
                 "plots": plots,
                 "palette": palette,
             },
             "definitions": {"probes": DEFINITION, "sparsity_curve": CURVE_DEFINITION},
-            "files": files_of(new, COLUMNS),
+            "failures": [asdict(one) for _, tables in found.contexts for one in tables.failures],
+            "files": files_of(new, {**COLUMNS, **CONTEXT_COLUMNS}),
             "provenance": collect(stopwatch),
         }
         write_json(new / MANIFEST, manifest)
@@ -152,6 +180,19 @@ def draw(found: ProbeFindings, title: str, palette: PaletteName) -> Iterator[tup
             yield name, sparsity_layers_figure(rows, method=str(rows["method"].iloc[0]), **common)
         else:
             yield name, sparsity_curves_figure(rows, **common)
+    for dataset, tables in found.contexts:
+        shown = tables.histograms[~tables.histograms["baseline"]]
+        for (layer, neuron, about), histogram in shown.groupby(["layer", "neuron", "about"], sort=False):
+            losses = tables.losses[
+                (tables.losses["layer"] == layer)
+                & (tables.losses["neuron"] == neuron)
+                & (tables.losses["about"] == about)
+            ]
+            of_neuron = {**common, "title": f"{title}, neuron {layer}.{neuron}"}
+            yield (
+                slug(f"context_{dataset}_{about}_{layer}.{neuron}"),
+                context_neuron_figure(histogram, losses, own=str(about), quantity="post", **of_neuron),
+            )
 
 
 def _described(study: ProbeStudy, number: int) -> Mapping[str, object]:

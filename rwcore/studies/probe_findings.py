@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from rwcore.errors import require_least
+from rwcore.errors import OptionError, require_least
 from rwcore.probing.controls import COLUMNS as CONTROL_SCORES
 from rwcore.probing.datasets.features import FeatureDataset
 from rwcore.probing.rw_classes import COLUMNS as ENRICHMENT
 from rwcore.probing.rw_classes import FoundNeurons, class_enrichment
 from rwcore.probing.sparsity import COLUMNS as CURVE_SCORES
 from rwcore.stats.classes import class_codes, classes_of
+from rwcore.studies.context_neurons import ContextTables
+from rwcore.studies.probe_contexts import classes_of_text, context_tables
 from rwcore.studies.probe_tables import (
     FEATURE_COLUMNS,
     LAYER_COLUMNS,
@@ -48,6 +50,8 @@ class ProbeFindings:
         classes: Content of ``classes.csv``.
         skipped: Content of ``skipped.csv``.
         probed: Neurons that were probed for every feature.
+        contexts: Data sets with classes of text, and all about their best neurons; empty if that was not
+            asked for.
     """
 
     features: pd.DataFrame
@@ -58,24 +62,46 @@ class ProbeFindings:
     classes: pd.DataFrame
     skipped: pd.DataFrame
     probed: int
+    contexts: tuple[tuple[str, ContextTables], ...] = ()
+
+    def of_contexts(self, name: str) -> pd.DataFrame:
+        """One of the tables of `ContextTables` for all data sets, with a column ``dataset`` in front."""
+        parts = []
+        for dataset, tables in self.contexts:
+            frame: pd.DataFrame = getattr(tables, name)
+            parts.append(frame.assign(dataset=dataset)[["dataset", *frame.columns]])
+        return pd.concat(parts, ignore_index=True)
 
 
-def find(study: ProbeStudy, *, top: int = TOP, curves: bool = True) -> ProbeFindings:
+def find(
+    study: ProbeStudy, *, top: int = TOP, curves: bool = True, context: int | None = None
+) -> ProbeFindings:
     """Run a study and put together what it found.
 
     Args:
         study: The study; what the store has is not computed again.
         top: Neurons of each feature in the table of neurons.
         curves: Also sparsity curves.
+        context: Look more closely at so many neurons of each data set whose features are classes of text.
 
     Raises:
-        OptionError: A number is too small, or the model has no such layer.
+        OptionError: A number is too small, the model has no such layer, or ``context`` is given and no data
+            set has classes of text.
         RwcoreError: See `rwcore.studies.probes.ProbeStudy.found`.
     """
     require_least("--top", top, 1)
+    if context is not None:
+        require_least("--context", context, 1)
+        if all(classes_of_text(data) is None for data in study.datasets):
+            raise OptionError(
+                "the features are no classes of text: there is one, or a text may have several",
+                where="--context",
+                remedy="name features of which a text has one, such as languages or code",
+            )
     found = study.found
+    features = [_features(study, one) for one in found]
     return ProbeFindings(
-        features=_together(found, lambda one: _features(study, one), FEATURE_COLUMNS),
+        features=pd.concat(features, ignore_index=True)[[*FEATURE_COLUMNS]],
         neurons=_together(found, lambda one: neuron_table(one.atlas, top=top), NEURON_COLUMNS),
         layers=_together(found, lambda one: layer_table(one.atlas), LAYER_COLUMNS),
         curves=_together(found if curves else (), lambda one: _curves(study, one), CURVE_COLUMNS),
@@ -83,6 +109,11 @@ def find(study: ProbeStudy, *, top: int = TOP, curves: bool = True) -> ProbeFind
         classes=class_table(study.weights, found),
         skipped=pd.DataFrame(_skipped(study.datasets, found), columns=[*SKIPPED_COLUMNS]),
         probed=len(study.layers) * found[0].atlas.width,
+        contexts=tuple(
+            (one.data.name, context_tables(study, one, table, context, baselines=1))
+            for one, table in zip(found, features, strict=True)
+            if context is not None and classes_of_text(one.data) is not None
+        ),
     )
 
 

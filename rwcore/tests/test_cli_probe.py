@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.letters import save_letters
 from fixtures.tiny import SIZES, build
-from rwcore.studies.probe_export import COLUMNS, SCHEMA
+from rwcore.studies.probe_export import COLUMNS, CONTEXT_COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
     assert_all_listed,
     assert_explained,
@@ -113,6 +113,42 @@ def test_curves_at_all_layers(model: Path, features: Path, tmp_path: Path) -> No
     assert len(layers) > 1
     assert curves.groupby("layer").size().to_dict() == dict.fromkeys(layers, 4)
     assert (tmp_path / "out" / "sparsity_texts.png").is_file()
+
+
+def test_context_neurons(model: Path, features: Path, tmp_path: Path) -> None:
+    """Texts with and without an e are classes of text; letters of a text are not."""
+    lines = [json.loads(line) for line in (features / "texts.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["label"] = "with" if line["label"] else "without"
+    texts = tmp_path / "kinds.jsonl"
+    write(texts, lines)
+    both = f"{texts},{features / 'letters.jsonl'}"
+    words = ("--context", 1, "--no-curves", "--trials", 0, "--least", 20, "--device", "cpu")
+    done = rwcore("probe", model, "--features", both, *words, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "random" in done.out
+    for name, columns in CONTEXT_COLUMNS.items():
+        table = pd.read_csv(tmp_path / "out" / name)
+        assert table.columns.tolist() == list(columns) == documented(f"Probes: `{name}`")
+        assert {*table["dataset"]} <= {"kinds"}
+    contrasts = pd.read_csv(tmp_path / "out" / "context_contrasts.csv")
+    assert contrasts["baseline"].tolist() == [False, True]
+    drawn = {name for name in names(tmp_path / "out") if name.startswith("context_") and name.endswith("png")}
+    assert len(drawn) == 1
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["options"]["context"] == 1
+    assert_all_listed(manifest, tmp_path / "out")
+
+
+def test_no_classes_of_text(model: Path, features: Path, tmp_path: Path) -> None:
+    path = features / "letters.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    two = [{"text": line["text"], "spans": [[0, 1, "first"], [1, 2, "second"]]} for line in lines]
+    write(tmp_path / "two.jsonl", two)
+    words = ("--context", 1, "--least", 20, "--device", "cpu")
+    done = rwcore("probe", model, "--features", tmp_path / "two.jsonl", *words, "--out", tmp_path / "out")
+    assert_explained(done, "no classes of text", "--context")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -72,8 +72,8 @@ def _named(name: str, texts: Offline) -> Iterator[FeatureDataset]:
         yield from (data for make in FAMILIES.values() if (data := make(texts)).features)
     elif name in FAMILIES:
         yield _with_features(FAMILIES[name](texts))
-    elif data := features_of(name, texts.encoder, seed=texts.seed, least=texts.least):
-        yield _with_features(data)
+    elif (made := features_of(name, texts.encoder, seed=texts.seed, least=texts.least)) is not None:
+        yield _with_features(made)
     elif Path(name).is_file():
         yield _with_features(own_features(Path(name), texts.encoder, least=texts.least))
     else:
