@@ -161,6 +161,7 @@ def probe(
     local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
 
     from rwcore.corpora.encoder import read_encoder
+    from rwcore.extras import PROBE, extra_library
     from rwcore.parallel import open_engine
     from rwcore.probing.datasets.catalogue import find_features
     from rwcore.probing.datasets.sampling import LEAST
@@ -174,6 +175,8 @@ def probe(
     from rwcore.weights.shape import read_shape
 
     check_target(out, force=force)
+    if curves:
+        extra_library("sklearn.linear_model", PROBE)  # not only when hours have gone into a pass
     given = {
         "sizes": sizes,
         "exact_sizes": exact_sizes,

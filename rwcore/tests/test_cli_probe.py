@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,15 @@ def test_pages_of_the_best_neurons(model: Path, features: Path, tmp_path: Path) 
     assert f"1 pages of the best neurons: open {site / 'index.html'}" in done.out.replace("\n", "")
     (page,) = {path.name for path in site.rglob("*.html")} - {"index.html"}
     assert page == f"{name}.html"
+
+
+def test_a_missing_library_is_named_before_anything_is_run(
+    model: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    texts = features / "texts.jsonl"
+    done = rwcore("probe", model, "--features", texts, *COMMON, "--out", tmp_path / "out")
+    assert_explained(done, "sklearn", "rwcore[probe]")
 
 
 def one_class(folder: Path) -> Path:
