@@ -250,8 +250,11 @@ def test_impossible_options(name: str, value: object, option: str) -> None:
     assert caught.value.where == option
 
 
-def test_the_model_is_given_back_after_the_pass(whole: ActivationStudy) -> None:
-    _ = whole.folder
+def test_the_model_is_given_back_after_the_pass(local: LocalModel, tmp_path: Path) -> None:
+    """A pass of its own: other tests run shards by themselves, and leave the model where it is."""
+    bridge(local, "cpu", "float32")
+    assert bridge.cache_info().currsize == 1
+    assert tiny_study(local, tmp_path, CORPUS).folder.is_dir()
     assert bridge.cache_info().currsize == 0
 
 
