@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -48,3 +49,22 @@ def refuse_idle(
         raise OptionError(
             what, where=", ".join([*beside, *idle]), remedy=f"leave {' and '.join(idle)} out, or {instead}"
         )
+
+
+def parse_layers(text: str) -> list[int]:
+    """Numbers from ``0,14,27`` or ``0-3,8``.
+
+    Raises:
+        OptionError: It is no such list.
+    """
+    layers: list[int] = []
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[-–]\s*(\d+)\s*)?", word)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise OptionError(
+                f"{text!r} is no list of layers",
+                where="--layers",
+                remedy="write numbers from 0 and ranges, separated by commas: 0,14,27 or 0-3,8",
+            )
+        layers += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return layers

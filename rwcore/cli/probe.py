@@ -23,7 +23,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
-from rwcore.cli.options import Force, Model, Out, Palette, Processing, refuse_idle
+from rwcore.cli.options import Force, Model, Out, Palette, Processing, parse_layers, refuse_idle
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ def probe(
     from rwcore.studies.weights import weight_study
     from rwcore.weights.shape import read_shape
 
-    check_target(out, force=force)
+    for folder in (out, *([] if pages is None else [pages])):
+        check_target(folder, force=force)
     if curves:
         extra_library("sklearn.linear_model", PROBE)  # not only when hours have gone into a pass
     given = {
@@ -183,12 +184,12 @@ def probe(
         "seconds": exact_seconds,
         "methods": _words(methods or DEFAULT_METHODS),
     }
-    count = read_shape(local).n_layers
+    every = tuple(range(read_shape(local).n_layers))
     options = ProbeOptions(
         convention="as_published" if as_published else "fixed",
         seed=seed,
         trials=trials,
-        curves=BEST if layers == BEST else _layers(layers, count),
+        curves=BEST if layers == BEST else every if layers == "all" else tuple(parse_layers(layers)),
         curve=CurveOptions(**{name: value for name, value in given.items() if value is not None}),  # type: ignore[arg-type]
     )
     forward = ForwardOptions(
@@ -234,24 +235,6 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _layers(text: str, count: int) -> tuple[int, ...]:
-    """Numbers of layers: ``all``, or numbers and ranges with commas between them."""
-    if text == "all":
-        return tuple(range(count))
-    found: set[int] = set()
-    for part in text.split(","):
-        ends = re.fullmatch("([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
-        last = int(ends[2] or ends[1]) if ends else count
-        if not ends or last >= count or int(ends[1]) > last:
-            raise OptionError(
-                f"{part!r} is no layer of this model",
-                where="--layers",
-                remedy=f"use best, all, or numbers from 0 to {count - 1} such as 0,5,20-24",
-            )
-        found |= {*range(int(ends[1]), last + 1)}
-    return tuple(sorted(found))
 
 
 def _summarise(export: ProbeExport) -> None:

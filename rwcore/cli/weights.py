@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +10,7 @@ import typer
 from rich.table import Table
 
 from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
-from rwcore.cli.options import MODEL_HELP, Force, Out, Palette, Processing
+from rwcore.cli.options import MODEL_HELP, Force, Out, Palette, Processing, parse_layers
 from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
@@ -216,25 +215,6 @@ def parse_plots(text: str | None) -> tuple[str, ...]:
         return ("default",)
     names = tuple(word.strip() for word in text.split(",") if word.strip())
     return () if names == ("none",) else names
-
-
-def parse_layers(text: str) -> list[int]:
-    """Numbers from ``0,14,27`` or ``0-3,8``.
-
-    Raises:
-        OptionError: It is no such list.
-    """
-    layers: list[int] = []
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:[-–]\s*(\d+)\s*)?", word)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise OptionError(
-                f"{text!r} is no list of layers",
-                where="--layers",
-                remedy="write numbers from 0 and ranges, separated by commas: 0,14,27 or 0-3,8",
-            )
-        layers += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return layers
 
 
 def _summarise(export: Export) -> None:

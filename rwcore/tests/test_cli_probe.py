@@ -164,6 +164,15 @@ def test_pages_of_the_best_neurons(model: Path, features: Path, tmp_path: Path) 
     assert page == f"{name}.html"
 
 
+def test_a_folder_for_pages_that_holds_other_files(model: Path, features: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "notes.txt").write_text("mine")
+    words = ("--features", features / "texts.jsonl", "--out", tmp_path / "out", "--pages", site)
+    assert_explained(rwcore("probe", model, *COMMON, *words), str(site), "--force")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_library_is_named_before_anything_is_run(
     model: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +218,7 @@ def test_bad_files(model: Path, tmp_path: Path, make: Callable[[Path], Path], pa
         (("--k", "1,zero"), ["'1,zero'", "--k"]),
         (("--k", "0"), ["--k"]),
         (("--methods", "mean_dif,best"), ["'best'"]),
-        (("--layers", "0,99"), ["'99'", "--layers", "from 0 to"]),
+        (("--layers", "0,99"), [" 99", "--layers", "from 0 to"]),
         (("--layers", "last"), ["'last'"]),
         (("--no-curves", "--exact", "2"), ["--exact", "--no-curves"]),
         (("--features", "langauges"), ["langauges", "languages"]),

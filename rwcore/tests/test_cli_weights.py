@@ -12,7 +12,8 @@ import pytest
 
 from fixtures.gguf_files import write_gguf
 from fixtures.tiny import build
-from rwcore.cli.weights import parse_layers, parse_plots
+from rwcore.cli.options import parse_layers
+from rwcore.cli.weights import parse_plots
 from rwcore.errors import OptionError
 from rwcore.tests.checkpoint_pairs import at_random
 from rwcore.tests.command_line import assert_explained, environment, names, planted_models, rwcore
