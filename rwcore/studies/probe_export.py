@@ -29,7 +29,7 @@ from rwcore.studies.probe_findings import (
 )
 from rwcore.studies.probe_tables import FEATURE_COLUMNS, LAYER_COLUMNS, NEURON_COLUMNS, TOP
 from rwcore.studies.probe_texts import feature_latex, feature_markdown
-from rwcore.studies.probes import CURVE_DEFINITION, DEFINITION, ProbeStudy
+from rwcore.studies.probes import CURVE_DEFINITION, DEFINITION, DatasetProbes, ProbeStudy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +140,7 @@ def export_probes(
             "model": model.identity(),
             "processing": study.weights.processing,
             "features": features,
-            "datasets": [_described(study, number) for number in range(len(study.datasets))],
+            "datasets": [_described(one) for one in study.found],
             "layers": list(study.layers),
             "neurons": found.probed,
             "measure": asdict(study.options),
@@ -195,15 +195,15 @@ def draw(found: ProbeFindings, title: str, palette: PaletteName) -> Iterator[tup
             )
 
 
-def _described(study: ProbeStudy, number: int) -> Mapping[str, object]:
+def _described(one: DatasetProbes) -> Mapping[str, object]:
     """What a manifest says about a data set."""
-    data = study.datasets[number]
+    data = one.data
     return {
         "name": data.name,
         "content_hash": data.content_hash,
         "aggregation": data.aggregation,
         "examples": len(data),
-        "features": len(study.found[number].atlas.tasks),
+        "features": len(one.atlas.tasks),
         "corpus": {
             "id": data.corpus.spec.id,
             "content_hash": data.corpus.content_hash,

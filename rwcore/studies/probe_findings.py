@@ -10,7 +10,6 @@ import torch
 
 from rwcore.errors import OptionError, require_least
 from rwcore.probing.controls import COLUMNS as CONTROL_SCORES
-from rwcore.probing.datasets.features import FeatureDataset
 from rwcore.probing.rw_classes import COLUMNS as ENRICHMENT
 from rwcore.probing.rw_classes import FoundNeurons, class_enrichment
 from rwcore.probing.sparsity import COLUMNS as CURVE_SCORES
@@ -92,7 +91,7 @@ def find(
     require_least("--top", top, 1)
     if context is not None:
         require_least("--context", context, 1)
-        if all(classes_of_text(data) is None for data in study.datasets):
+        if all(classes_of_text(data) is None for data in study.probed):
             raise OptionError(
                 "the features are no classes of text: there is one, or a text may have several",
                 where="--context",
@@ -107,7 +106,7 @@ def find(
         curves=_together(found if curves else (), lambda one: _curves(study, one), CURVE_COLUMNS),
         controls=_together(found, _controls, CONTROL_COLUMNS),
         classes=class_table(study.weights, found),
-        skipped=pd.DataFrame(_skipped(study.datasets, found), columns=[*SKIPPED_COLUMNS]),
+        skipped=pd.DataFrame(_skipped(study), columns=[*SKIPPED_COLUMNS]),
         probed=len(study.layers) * found[0].atlas.width,
         contexts=tuple(
             (one.data.name, context_tables(study, one, table, context, baselines=1))
@@ -187,20 +186,10 @@ def _controls(one: DatasetProbes) -> pd.DataFrame:
     return one.controls.assign(dataset=one.data.name)
 
 
-def _skipped(
-    datasets: Sequence[FeatureDataset], found: Sequence[DatasetProbes]
-) -> Iterator[tuple[str, str, str, int, int, str]]:
-    for data in datasets:
+def _skipped(study: ProbeStudy) -> Iterator[tuple[str, str, str, int, int, str]]:
+    for data in study.datasets:
         for few in data.skipped:
             why = f"fewer than {few.least} examples of a class"
             yield data.name, few.family, few.name, few.positives, few.negatives, why
-    for one in found:
-        for unsplit in one.unsplit:
-            yield (
-                unsplit.dataset,
-                unsplit.family,
-                unsplit.name,
-                unsplit.positives,
-                unsplit.negatives,
-                unsplit.why,
-            )
+    for one in study.unsplit:
+        yield one.dataset, one.family, one.name, one.positives, one.negatives, one.why

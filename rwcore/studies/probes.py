@@ -94,14 +94,12 @@ class DatasetProbes:
     Attributes:
         data: The data set.
         atlas: What all neurons know of its features.
-        unsplit: Its features that cannot be probed.
         controls: What random directions and shuffled labels come to, layer by layer; see
             `rwcore.probing.controls`. Empty if they were not asked for.
     """
 
     data: FeatureDataset
     atlas: Atlas
-    unsplit: tuple[Unsplit, ...]
     controls: pd.DataFrame
 
 
@@ -143,15 +141,37 @@ class ProbeStudy:
         return tuple(sorted({*wanted}))
 
     @cached_property
-    def found(self) -> tuple[DatasetProbes, ...]:
-        """What there is of every data set, in their order; computed where the store does not have it.
+    def unsplit(self) -> tuple[Unsplit, ...]:
+        """The features that cannot be probed, because a part of their split has one class only."""
+        return tuple(one for data in self.datasets for one in read_unsplit(self._tasks(data)))
+
+    @cached_property
+    def probed(self) -> tuple[FeatureDataset, ...]:
+        """The data sets with a feature that can be probed; those without are left out.
 
         Raises:
-            OptionError: The model has no such layer, or no feature of a data set can be split.
+            OptionError: There is none.
+        """
+        found = tuple(data for data in self.datasets if read_tasks(self._tasks(data)))
+        if not found:
+            raise OptionError(
+                "no feature has both classes in train, validation and test: "
+                + "; ".join(f"{one.dataset}, {one.name}: {one.why}" for one in self.unsplit),
+                where=", ".join(data.name for data in self.datasets),
+                remedy="give examples of both classes from more documents",
+            )
+        return found
+
+    @cached_property
+    def found(self) -> tuple[DatasetProbes, ...]:
+        """What there is of every data set of `probed`; computed where the store does not have it.
+
+        Raises:
+            OptionError: The model has no such layer, or no feature can be split.
             RwcoreError: See `rwcore.studies.example_pass` and `rwcore.studies.probe_layers.probe_layer`.
         """
         made = {one.data.name: one for group in self._corpora for one in self._measured(group)}
-        return tuple(made[data.name] for data in self.datasets)
+        return tuple(made[data.name] for data in self.probed)
 
     def kept(self, probes: DatasetProbes, feature: int, layer: int) -> Kept:
         """The activations that were kept of a feature and layer."""
@@ -212,7 +232,7 @@ class ProbeStudy:
     def _corpora(self) -> Iterable[list[FeatureDataset]]:
         """Data sets over one corpus together: the model reads it once."""
         groups: dict[str, list[FeatureDataset]] = {}
-        for data in self.datasets:
+        for data in self.probed:
             groups.setdefault(data.corpus.content_hash, []).append(data)
         return groups.values()
 
@@ -244,14 +264,6 @@ class ProbeStudy:
 
     def _probed(self, data: FeatureDataset, examples: Callable[[], Examples]) -> DatasetProbes:
         folder = self._tasks(data)
-        tasks = tuple(read_tasks(folder))
-        if not tasks:
-            raise OptionError(
-                f"no feature of {data.name!r} has both classes in train, validation and test: "
-                + "; ".join(f"{one.name}: {one.why}" for one in read_unsplit(folder)),
-                where=data.name,
-                remedy="give examples of both classes from more documents",
-            )
         missing = [
             LayerTask(
                 self._store,
@@ -278,14 +290,14 @@ class ProbeStudy:
         ]
         atlas = Atlas(
             self.weights.local.spec.id,
-            tasks,
+            tuple(read_tasks(folder)),
             self.layers,
             read_shape(self.weights.local).n_layers,
             {name: torch.stack([one[name] for one in arrays]) for name in COLUMNS},
             data.aggregation,
         )
         together = pd.concat(controls, ignore_index=True) if controls else pd.DataFrame()
-        return DatasetProbes(data, atlas, tuple(read_unsplit(folder)), together)
+        return DatasetProbes(data, atlas, together)
 
     def _keep(self, probes: DatasetProbes, examples: Callable[[], Examples]) -> None:
         atlas, data = probes.atlas, probes.data

@@ -191,7 +191,10 @@ def test_an_activation_that_is_not_finite_is_named(value: float) -> None:
 
 
 def test_great_finite_activations_pass() -> None:
-    refuse_non_finite(torch.full((4, 4), 6e4, dtype=torch.float16))
+    x = torch.full((4, 4), 6e4, dtype=torch.float16)
+    x[0] = -6e4
+    refuse_non_finite(x)
+    assert training_scale(x).isfinite().all()
 
 
 def test_the_floor_of_the_normalisation() -> None:

@@ -90,7 +90,7 @@ def test_kept_activations_are_those_of_the_best_neurons(
 
 
 def test_a_feature_of_one_document_is_reported(study: ProbeStudy) -> None:
-    (unsplit,) = study.found[0].unsplit
+    (unsplit,) = study.unsplit
     assert unsplit.name == "first document"
     assert [task.name for task in study.found[0].atlas.tasks] == ["third 0", "third 1"]
     skipped = find(study).skipped
@@ -184,11 +184,21 @@ def test_found_neurons_are_those_above_the_limit(study: ProbeStudy) -> None:
     assert find(study).classes.columns.tolist() == [*CLASS_COLUMNS]
 
 
-def test_a_data_set_without_a_feature_is_refused(local: LocalModel, tmp_path: Path) -> None:
+def test_a_data_set_without_a_feature_is_left_out_and_refused_if_there_is_no_other(
+    local: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = tiny_study(local, tmp_path)
-    data = study.datasets[0]
-    only = replace(data, features=(data.features[2],))
-    with pytest.raises(OptionError, match="no feature of 'tokens'"):
+    tokens, rows = study.datasets
+    only = replace(tokens, features=(tokens.features[2],))
+    found = find(replace(study, datasets=(only, rows)))
+    assert {*found.features["dataset"]} == {"rows"}
+    assert found.skipped[["dataset", "feature"]].to_numpy().tolist() == [["tokens", "first document"]]
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model is run for nothing")
+
+    monkeypatch.setattr(module, "example_pass", never)
+    with pytest.raises(OptionError, match="tokens, first document"):
         find(replace(study, datasets=(only,)))
 
 
