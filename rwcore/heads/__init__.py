@@ -1,0 +1,1 @@
+"""Attention heads: what they read and write, and what the rest of the model makes of it."""
