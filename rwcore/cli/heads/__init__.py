@@ -1,4 +1,4 @@
-"""``rwcore heads``: what attention heads do to predictions, what they attend to and write, who repairs them."""
+"""``rwcore heads``: what heads do to predictions, what they attend to and write, and who repairs them."""
 
 from __future__ import annotations
 
