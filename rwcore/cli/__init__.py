@@ -24,6 +24,7 @@ from rwcore.cli import (
     explorer,
     frequencies,
     generate,
+    heads,
     models,
     neurons,
     pages,
@@ -41,7 +42,7 @@ from rwcore.errors import RwcoreError
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-HELP = """What single neurons of language models read and write, how often they are active, and what they do.
+HELP = """What single neurons and heads of language models read and write, and what they do to predictions.
 
 MODEL is a name from `rwcore models`, a hub name (org/name, org/name@revision), a folder in Hugging Face
 format, or a .gguf file.
@@ -55,6 +56,7 @@ Examples:
   rwcore generate smollm2-135m-instruct-q4_1 --prompt "Once upon a time" --neurons weakening --out out/texts
   rwcore attributes smollm2-135m-instruct-q4_1 --knowns handmade --passages handmade --out out/attributes
   rwcore probe smollm2-135m-instruct-q4_1 --features languages,code --tokens 20000 --out out/probes
+  rwcore heads survey smollm2-135m-instruct-q4_1 handmade --tokens 2048 --out out/heads
   rwcore claims --coverage
 
 Exit codes: 0 done; 1 something asked about is not in order (doctor, promote); 2 wrong use, or an error that
@@ -70,7 +72,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PASSES = (activations, frequencies, ablate, generate, trace, attributes, probe)
-STUDIES = (weights, *PASSES, roles, neurons, pages, serve, explorer)
+STUDIES = (weights, *PASSES, heads, roles, neurons, pages, serve, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rwcore.plugin.ablations import AblationNumbers
     from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
+    from rwcore.plugin.head_suppression import PredictedSuppression
     from rwcore.plugin.options import Knowledge
     from rwcore.plugin.probes import LanguageProbes
     from rwcore.store import Store
@@ -136,6 +137,13 @@ class ModelSubject(WeightSubject):
         from rwcore.plugin.probes import LanguageProbes
 
         return LanguageProbes(self.weight_study())
+
+    @cached_property
+    def predicted_suppression(self) -> PredictedSuppression:
+        """Who suppresses what is already predicted; see `rwcore.plugin.head_suppression`."""
+        from rwcore.plugin.head_suppression import PredictedSuppression
+
+        return PredictedSuppression(self.weight_study())
 
     def attribute_rates(self, runs: Sequence[RunLabel]) -> RateNumbers:
         """Runs of the only model; see `rwcore.plugin.attribute_rates.model_rates`."""

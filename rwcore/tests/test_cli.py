@@ -66,10 +66,13 @@ def commands() -> dict[tuple[str, ...], Any]:
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
     studies = {"weights", "activations", "frequencies", "roles", "neurons", "explorer"}
-    studies |= {"ablate", "generate", "trace", "attributes", "probe", "pages", "serve"}
+    studies |= {"ablate", "generate", "trace", "attributes", "probe", "heads", "pages", "serve"}
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
+    pairs |= {
+        ("heads", name) for name in ("survey", "behaviour", "circuits", "cspa", "repair", "suppression")
+    }
     assert {words for words in commands() if len(words) == 2} == pairs
 
 

@@ -53,7 +53,7 @@ def test_corpora_as_json_have_the_documented_keys(hub: Path) -> None:
     assert list(listed) == list(registry())
     assert all(set(one) == set(documented("`rwcore corpora --json`")) for one in listed.values())
     assert {name for name, one in listed.items() if one["here"]} == {
-        "handmade", "python-topics", "pile-10k", "pile-10k-ragged",
+        "handmade", "python-topics", "pile-10k", "pile-10k-ragged", "pile-10k-128",
     }  # fmt: skip
     assert listed["dolma-small"]["published"]["rows"] == [45734, 45736]
     assert listed["handmade"]["published"] is None

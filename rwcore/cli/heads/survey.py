@@ -1,0 +1,219 @@
+"""``rwcore heads survey``: what every head and MLP does to predictions."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Column, Table
+
+from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.forward import (
+    BatchTokens,
+    ClipQkv,
+    Corpus,
+    Device,
+    Dtype,
+    MaxLength,
+    Resume,
+    Scheduler,
+    Tokens,
+    Workers,
+    check_engine,
+    chosen_corpus,
+    clipped,
+    engine_name,
+    threads_of,
+)
+from rwcore.cli.options import Force, Model, Out, Palette
+from rwcore.errors import OptionError
+
+if TYPE_CHECKING:
+    from rwcore.studies.head_survey_export import SurveyExport
+
+HELP = """What every head and MLP of MODEL does to predictions on CORPUS, and which heads are negative.
+
+What a head or an MLP adds to the final stream is replaced by its mean; later layers do not react, and the
+scale of the final norm stays (direct effect). Tables say by how much that raises the loss, on which share of
+tokens it helps, what the head does to the entropy, and how far it writes for or against the next token and
+the token that is predicted. Negative heads write against what is predicted.
+
+Of the most negative heads, or those that --paths names, effects are followed by path: direct, total (later
+layers react), indirect (they react, but the prediction does not see the ablation itself), indirect while
+the heads of --holding add what they add in the clean model, and what all later parts do about it in one hop;
+each with the clean and the recomputed scale of the final norm. So is the calibration of predictions without
+each of them.
+
+Writes tables (CSV, LaTeX, Markdown), figures (PDF, PNG) and a manifest into DIR; see OUTPUTS.md. What was
+interrupted goes on where it stopped (`rwcore cache`).
+
+Examples:
+  rwcore heads survey smollm2-135m-instruct-q4_1 handmade --tokens 2048 --out out/heads
+  rwcore heads survey openai-community/gpt2 my-texts.jsonl --paths 10.7 --holding 11.10 --out out/gpt2
+"""
+_HEADS = r"\s*\d{1,6}\.\d{1,6}\s*(,\s*\d{1,6}\.\d{1,6}\s*)*"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("survey", help=paragraphs(HELP), no_args_is_help=True)(survey)
+
+
+def survey(
+    context: typer.Context,
+    model: Model,
+    corpus: Corpus,
+    out: Out,
+    tokens: Tokens = None,
+    max_length: MaxLength = None,
+    means: Annotated[
+        Literal["overall", "position", "zero"],
+        typer.Option(
+            "--means", help="What replaces outputs: one mean, one per position (rows of equal length), zero."
+        ),
+    ] = "overall",
+    paths: Annotated[
+        str,
+        typer.Option(
+            "--paths", metavar="HEADS", help="10.7,11.10; negative:N for the N most negative; none."
+        ),
+    ] = "negative:5",
+    holding: Annotated[
+        str | None,
+        typer.Option("--holding", metavar="HEADS", help="Heads that do not react: 11.10. Others do."),
+    ] = None,
+    resume: Resume = True,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    clip_qkv: ClipQkv = None,
+    batch_tokens: BatchTokens = None,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
+    palette: Palette = "paper",
+    force: Force = False,
+) -> None:
+    """Survey the heads of a model, write what was found and print a summary."""
+    from rwcore.models.locate import locate
+    from rwcore.models.registry import find
+    from rwcore.provenance import Stopwatch
+
+    stopwatch = Stopwatch()
+    check_engine(workers, scheduler)
+    chosen, held = _paths(paths), () if holding is None else _heads("--holding", holding)
+    spec = chosen_corpus(corpus, tokens, max_length)
+    local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
+
+    from rwcore.corpora.encoder import read_encoder
+    from rwcore.corpora.prepare import prepare
+    from rwcore.parallel import open_engine
+    from rwcore.runtime import peak_memory_bytes
+    from rwcore.studies.folder import check_target
+    from rwcore.studies.forward import ForwardOptions
+    from rwcore.studies.head_survey import HeadSurvey, SurveyOptions
+    from rwcore.studies.head_survey_export import export_survey
+    from rwcore.studies.weights import weight_study
+    from rwcore.weights.fold import AS_PUBLISHED
+
+    check_target(out, force=force)
+    options = SurveyOptions(means=means, paths=chosen, held=held)
+    forward = ForwardOptions(
+        token_budget=batch_tokens,
+        dtype=dtype,
+        device=device,
+        threads=threads_of(workers),
+        restart=not resume,
+    )
+    with open_engine(engine_name(workers, scheduler)) as engine:
+        weights = weight_study(local, processing=AS_PUBLISHED, engine=engine)
+        study = HeadSurvey(weights, prepare(spec, read_encoder(local)), options, forward, parts=workers or 1)
+        export = export_survey(
+            study,
+            out,
+            plots=plots,
+            palette=palette,
+            force=force,
+            command=shlex.join(["rwcore", *context.obj]),
+        )
+    _summarise(export)
+    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+
+
+def _paths(text: str) -> int | tuple[tuple[int, int], ...]:
+    """How many negative heads, or which heads."""
+    if text == "none":
+        return 0
+    count = re.fullmatch(r"negative:(\d{1,6})", text)
+    return int(count[1]) if count is not None else _heads("--paths", text)
+
+
+def _heads(option: str, text: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of layer and head from ``10.7,11.10``."""
+    if re.fullmatch(_HEADS, text) is None:
+        raise OptionError(
+            f"{text!r} is no list of heads",
+            where=option,
+            remedy="give layer and number of each head, with commas: 10.7,11.10"
+            + ("; or negative:5; or none" if option == "--paths" else ""),
+        )
+    pairs = (part.strip().split(".") for part in text.split(","))
+    return tuple((int(layer), int(head)) for layer, head in pairs)
+
+
+def _summarise(export: SurveyExport) -> None:
+    facts = export.manifest
+    corpus = facts["corpus"]
+    say(
+        f"{facts['model']['model']} on {corpus['id']}: {facts['heads']} heads, {facts['mlps']} MLPs, "
+        f"{corpus['tokens']:,} tokens of {corpus['documents']} documents"
+    )
+    show(_negative(export))
+    if len(export.tables["paths.csv"]):
+        show(_by_path(export))
+    say(f"{len(facts['files']) + 1} files in {export.folder}")
+
+
+def _negative(export: SurveyExport) -> Table:
+    """The most negative heads."""
+    headers: list[str | Column] = [
+        "head",
+        right("on the predicted token [95 %]"),
+        right("tokens against it"),
+        right("loss increase"),
+        right("ablation helps"),
+        right("entropy with it"),
+    ]
+    rows = [
+        (
+            f"{row['layer']}.{row['head']}",
+            _with_interval(*(row[f"dla_predicted{end}"] for end in ("", "_low", "_high"))),
+            f"{row['against_prediction']:.2f}",
+            f"{row['loss_increase']:+.5f}",
+            f"{row['helped_by_ablation']:.2f}",
+            f"{row['entropy_change_with_head']:+.4f}",
+        )
+        for row in export.negative.to_dict("records")
+    ]
+    return table(
+        "heads that write most against what is predicted (logits and nats; direct effects)", headers, rows
+    )
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    """Of one document there is no interval."""
+    return f"{value:+.4f}" + (f" [{low:+.4f}, {high:+.4f}]" if low == low else "")
+
+
+def _by_path(export: SurveyExport) -> Table:
+    """Loss increases of the heads that were followed, a column for each path; frozen scale."""
+    frame = export.tables["paths.csv"]
+    frozen = frame[frame["reading"] == "frozen"]
+    names = list(dict.fromkeys(frozen["path"]))
+    headers: list[str | Column] = ["head", *map(right, names)]
+    rows = []
+    for (layer, head), part in frozen.groupby(["layer", "head"], sort=False):
+        values = part.set_index("path")["loss_increase"]
+        rows.append((f"{layer}.{head}", *(f"{values[name]:+.5f}" for name in names)))
+    return table("loss increase by path (nats; clean scale of the final norm)", headers, rows)
