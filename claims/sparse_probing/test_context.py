@@ -3,7 +3,16 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.probing_tables import best_of_each, column, neurons, notebook, of_feature, places
+from rwcore.plugin.probing_tables import (
+    best_of_each,
+    column,
+    count_of_each,
+    neurons,
+    notebook,
+    of_feature,
+    of_subject,
+    places,
+)
 from rwcore.plugin.subjects import Kind
 
 TOP, NOTABLE = "top_mono_neurons.csv", "all_neurons_of_interest.csv"
@@ -18,6 +27,7 @@ def test_context_neurons(subject, claim):
         "monosemantic_language_neurons.csv",
         "monosemantic_code_neurons.csv",
         "monosemantic_distribution_neurons.csv",
+        datasets=("natural_lang_id", "programming_lang_id", "distribution_id"),
     )
     table = table.assign(name=table["feature"] + " " + places(table))
     claim.check(
@@ -33,11 +43,13 @@ def test_perfect_language_neurons(subject, claim):
     perfect = table[table["test_mcc"] == 1]
     counts = perfect.groupby(["model", "feature"]).size().rename("value").reset_index()
     most = counts.loc[counts.groupby("model")["value"].idxmax()]
-    claim.check(
-        perfect=column(perfect.groupby("model").size()),
-        greek=column(counts[counts["feature"] == "el"].set_index("model")["value"]),
+    found = of_subject(
+        subject,
+        perfect=count_of_each(perfect, subject),
+        greek=count_of_each(perfect[perfect["feature"] == "el"], subject),
         most=column(most.set_index("model")["feature"]),
     )
+    claim.check(**found)
 
 
 @pytest.mark.claim("C35")
@@ -46,22 +58,24 @@ def test_a_perfect_neuron_for_every_language(subject, claim):
     if subject.kind in (Kind.TABLES, Kind.PAPER):
         table = language_neurons(subject)
         perfect = table[table["test_mcc"] == 1]
-        claim.check(
-            languages=column(perfect.groupby("model")["feature"].nunique()),
+        found = of_subject(
+            subject,
+            languages=count_of_each(perfect.drop_duplicates(["model", "feature"]), subject),
             best_portuguese=column(table[table["feature"] == "pt"].groupby("model")["test_mcc"].max()),
         )
+        claim.check(**found)
+    if subject.kind is Kind.TABLES:
         return
     found = subject.language_probes
-    claim.check(
-        languages=column(pd.Series({subject.models[0]: found.perfect})),
-        share_of_languages=found.perfect / len(found.table),
-    )
+    claim.check(share_of_languages=found.perfect / len(found.table))
+    if subject.kind is not Kind.PAPER:
+        claim.check(languages=column(pd.Series({subject.models[0]: found.perfect})))
 
 
 def language_neurons(subject):
     """The published neurons of languages, each once."""
-    table = neurons(subject, NOTABLE, "monosemantic_language_neurons.csv")
-    table = table[table["dataset"] == "natural_lang_id"]
+    files = NOTABLE, "monosemantic_language_neurons.csv"
+    table = neurons(subject, *files, datasets=("natural_lang_id",))
     return table.drop_duplicates(["model", "feature", "layer", "neuron"])
 
 
@@ -74,18 +88,20 @@ def test_ablated_context_neurons(subject, claim):
 @pytest.mark.claim("C39", "C40", "C41", "C42", "C43", "C44")
 def test_sources(subject, claim):
     """The best neuron of each source, and of programming languages on average."""
-    table = neurons(subject, TOP)
+    table = neurons(subject, TOP, datasets=("distribution_id", "programming_lang_id"))
     sources = best_of_each(table[table["dataset"] == "distribution_id"])
     code = best_of_each(table[table["dataset"] == "programming_lang_id"])
     worst = sources.loc[sources.groupby("model")["value"].idxmin()]
     enron = of_feature(sources, "enron")
-    claim.check(
+    found = of_subject(
+        subject,
         **{name: of_feature(sources, name) for name in ("uspto", "freelaw", "arxiv", "pubmed_abstracts")},
         enron=enron,
         rank_correlation=enron["value"].corr(pd.Series(in_order(enron, subject)), method="spearman"),
         worst=column(worst.set_index("model")["feature"]),
         code=column(code.groupby("model")["value"].mean()),
     )
+    claim.check(**found)
 
 
 def in_order(table, subject):

@@ -23,6 +23,8 @@ class Needs(Strict):
             models are asked our own facts if none are given.
         passages: Part of the name of the one file that this text must come from, where its paragraphs decide
             the value: with any other text the expectation is not checked.
+        features: Families of features that the paper's own models are probed for; without the texts of all of
+            them the expectation is not checked.
     """
 
     weights: bool = False
@@ -31,4 +33,5 @@ class Needs(Strict):
     corpus: str | None = None
     published_pages: bool = False
     knowns: bool = False
+    features: list[str] = Field(default_factory=list)
     passages: Annotated[str, Field(min_length=1)] | None = None

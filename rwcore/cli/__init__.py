@@ -29,10 +29,12 @@ from rwcore.cli import (
     neurons,
     pages,
     probe,
+    probe_trends,
     promote,
     report,
     roles,
     serve,
+    stimuli,
     trace,
     weights,
 )
@@ -71,8 +73,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PASSES = (activations, frequencies, ablate, generate, trace, attributes, probe)
-STUDIES = (weights, *PASSES, heads, roles, neurons, pages, serve, explorer)
+PASSES = (activations, frequencies, ablate, generate, trace, attributes, probe, stimuli)
+STUDIES = (weights, *PASSES, probe_trends, heads, roles, neurons, pages, serve, explorer)
 for group in (*STUDIES, models, corpora, corpus, claims, report, promote, cache):
     group.register(app)
 

@@ -28,6 +28,7 @@ from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.studies.probe_export import ProbeExport
+    from rwcore.studies.probe_superposition import SuperpositionTables
     from rwcore.studies.probes import ProbeStudy
 
 HELP = """Which neurons of MODEL know which features: probes that read one neuron, or the best k.
@@ -35,10 +36,15 @@ HELP = """Which neurons of MODEL know which features: probes that read one neuro
 Features (--features) are names of data sets that need no download (`offline` for all of them: text_features,
 languages, language_rows, code, sources, sentences, python_syntax, position, compound_words, facts); the
 published families on texts of yours, as in text_features:CORPUS (also suffixes, compound_words, latex,
-programming_languages, natural_languages, sources; treebank:FILE.conllu); or JSONL files: in each line a
-`text`, and either a `label` (texts have the feature or not) or `spans` (characters that have it). Examples
-are split by document into training, validation and test; neurons are chosen on validation, and the numbers
-to report are those of test, with intervals over documents.
+programming_languages, natural_languages, sources; treebank:FILE.conllu; people:TABLE@CORPUS); or JSONL
+files: in each line a `text`, and either a `label` (texts have the feature or not) or `spans` (characters that
+have it). Examples are split by document into training, validation and test; neurons are chosen on validation,
+and the numbers to report are those of test, with intervals over documents.
+
+people:TABLE@CORPUS is about the people whom the texts name, at their surnames. TABLE is a .csv, .jsonl or
+.parquet file with a row for each: `name`, `fame` (how many properties are known of them), and a column for
+each property: sex_or_gender, is_alive (or date_of_birth and date_of_death), occupation, political_party and
+country_of_citizenship have the published classes, by name or Wikidata id; others are taken as they are.
 
 MODEL reads each text once. Then every neuron of every layer gets a logistic probe for every feature, beside
 random directions and shuffled labels; and at the best layer of each feature (--layers) probes read the best
@@ -50,6 +56,11 @@ figures (PDF, PNG), the list of the best neurons and a manifest into DIR; see OU
 (languages, code, sources): what they do in each class, and by how much the loss rises there if they are
 ablated, beside random neurons of the same layers, in test documents.
 
+--superposition asks whether neurons are better than directions that nobody chose: the best neuron, the
+second best, … beside as many directions of random bases (--trials), and by how much probes of k such
+directions are worse than those of k neurons; of compound words also what the five best neurons do together.
+Of layers with curves the activations of all neurons then stay on the disk, not of the best 512 alone.
+
 --pages SITE also writes pages of the best neurons, as `rwcore pages` does.
 
 What was interrupted goes on where it stopped (`rwcore cache`).
@@ -57,8 +68,11 @@ What was interrupted goes on where it stopped (`rwcore cache`).
 Examples:
   rwcore probe smollm2-135m-instruct-q4_1 --features languages,code --tokens 20000 --out out/probes
   rwcore probe smollm2-135m-instruct-q4_1 --features offline --workers 2 --out out/atlas
+  rwcore probe smollm2-135m-instruct-q4_1 --features compound_words --superposition --trials 3 --out out/pairs
   rwcore probe ./my-model --features my-labels.jsonl --k 1,2,4,8 --exact 1,2 --out out/mine --pages out/site
 """
+_SHOWN_SIZES = (1, 8, 32)
+"""Of the k in ``superposition_loss.csv``, beside the largest."""
 DEFAULT_METHODS = "mean_dif,telescopic,exact,random directions,shuffled labels"
 
 Features = Annotated[
@@ -125,7 +139,7 @@ def probe(
     ] = None,
     as_published: Annotated[
         bool,
-        typer.Option("--as-published", help="Split at random, 8-bit activations, all chosen on test."),
+        typer.Option("--as-published", help="Data sets and probes with the published habits."),
     ] = False,
     closer: Annotated[
         int | None,
@@ -133,6 +147,10 @@ def probe(
             "--context", metavar="N", help="Ablate the best N neurons of languages, code, sources; by class."
         ),
     ] = None,
+    superposition: Annotated[
+        bool,
+        typer.Option("--superposition", help="Neurons beside random bases, one alone and k together."),
+    ] = False,
     pages: Annotated[
         Path | None, typer.Option("--pages", metavar="SITE", help="Also pages of the best neurons.")
     ] = None,
@@ -170,7 +188,8 @@ def probe(
     from rwcore.studies.folder import check_target
     from rwcore.studies.forward import ForwardOptions
     from rwcore.studies.probe_export import export_probes
-    from rwcore.studies.probes import BEST, ProbeOptions, ProbeStudy
+    from rwcore.studies.probe_superposition import require_bases
+    from rwcore.studies.probes import BEST, KEPT, ProbeOptions, ProbeStudy
     from rwcore.studies.weights import weight_study
     from rwcore.weights.shape import read_shape
 
@@ -189,9 +208,12 @@ def probe(
         convention="as_published" if as_published else "fixed",
         seed=seed,
         trials=trials,
+        kept=None if superposition else KEPT,
         curves=BEST if layers == BEST else every if layers == "all" else tuple(parse_layers(layers)),
         curve=CurveOptions(**{name: value for name, value in given.items() if value is not None}),  # type: ignore[arg-type]
     )
+    if superposition:
+        require_bases(options, curves=curves)
     forward = ForwardOptions(
         token_budget=batch_tokens, dtype=dtype, device=device, threads=threads_of(workers)
     )
@@ -201,6 +223,7 @@ def probe(
         seed=seed or 0,
         least=LEAST if least is None else least,
         tokens=tokens,
+        convention=options.convention,
     )
     with open_engine(engine_name(workers, scheduler)) as engine:
         weights = weight_study(local, processing=processing, engine=engine)
@@ -212,6 +235,7 @@ def probe(
             top=top,
             curves=curves,
             context=closer,
+            superposition=superposition,
             plots=plots,
             palette=palette,
             force=force,
@@ -248,11 +272,31 @@ def _summarise(export: ProbeExport) -> None:
     for reason, rows in found.skipped.groupby("why", sort=False):
         names = ", ".join(rows["feature"])
         remark(f"left out ({len(rows)}): {names}: {reason}")
+    if found.superposition is not None:
+        show(_bases(found.superposition))
     if found.contexts:
         show(_contrasts(export))
     for failure in manifest["failures"]:
         remark(f"not run: {failure['name']}: {failure['error']}")
     say(f"{len(manifest['files']) + 1} files in {export.folder}")
+
+
+def _bases(found: SuperpositionTables) -> Table:
+    """How often neurons are better than random bases: one alone, and k together."""
+    one = found.wins.groupby("dataset", sort=False)
+    rows = [(str(name), "best one", "1", f"{of['wins'].sum()} of {len(of)}", "") for name, of in one]
+    shown = found.loss[found.loss["k"].isin([*_SHOWN_SIZES, found.loss["k"].max()])]
+    for (name, method, k), of in shown.groupby(["dataset", "method", "k"], sort=False):
+        better = f"{(of['percent'] > 0).sum()} of {len(of)}"
+        rows.append((str(name), str(method), str(k), better, f"{of['percent'].median():+.0f} %"))
+    headers: list[str | Column] = [
+        "features",
+        "chosen by",
+        right("k"),
+        right("neurons better than random bases"),
+        right("test log loss of these, median"),
+    ]
+    return table("neurons beside random bases", headers, rows)
 
 
 def _contrasts(export: ProbeExport) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,9 +58,10 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
     first = next(found, None)
     if first is None:
         raise CorpusError(
-            f"the corpus {spec.id!r} is empty: it has no documents",
+            f"the corpus {spec.id!r} is empty: it has no documents"
+            + "".join(f" with {name} {value!r}" for name, value in spec.where),
             where=spec.location or spec.source,
-            remedy="name a file or folder with text",
+            remedy="check the labels it asks for" if spec.where else "name a file or folder with text",
         )
     yield first
     yield from found
@@ -133,7 +134,28 @@ def labels_of(fields: Mapping[str, object], text_field: str) -> dict[str, str]:
     }
 
 
+def named_labels(spec: CorpusSpec, labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of a source, those that the spec names anew under these names too."""
+    return {**labels, **{name: labels[field] for name, field in spec.labels if field in labels}}
+
+
+def is_wanted(spec: CorpusSpec, labels: Mapping[str, str]) -> bool:
+    """Whether a document with these labels belongs to the corpus."""
+    named = named_labels(spec, labels)
+    return all(named.get(name) == value for name, value in spec.where)
+
+
 def _source(spec: CorpusSpec) -> Callable[[], Iterator[Document]]:
+    """A function that reads the documents that belong to the corpus from the beginning of its source."""
+    read = _all_of(spec)
+    if not spec.labels and not spec.where:
+        return read
+    return lambda: (
+        replace(one, labels=named_labels(spec, one.labels)) for one in read() if is_wanted(spec, one.labels)
+    )
+
+
+def _all_of(spec: CorpusSpec) -> Callable[[], Iterator[Document]]:
     """A function that reads the source from its beginning."""
     if spec.source == FILE:
         from rwcore.corpora.files import file_documents

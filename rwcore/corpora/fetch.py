@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 def fetch(spec: CorpusSpec, progress: bool = True) -> Path:
     """Make sure that a hub data set is on this machine, downloading what is missing.
 
-    All files of the data set go to huggingface_hub's cache, where other programs find them too. Without a
-    revision the hub is asked what the main branch points to now. If the hub cannot be reached but everything
-    is already here, what is here is returned.
+    All files of the data set, or those that the corpus names, go to huggingface_hub's cache, where other
+    programs find them too. Without a revision the hub is asked what the main branch points to now. If the hub
+    cannot be reached but everything is already here, what is here is returned.
 
     Args:
         spec: A corpus with the source ``hub``.
@@ -58,7 +59,12 @@ def _download(spec: CorpusSpec, progress: bool) -> None:
     silent = quiet() or not progress
     with no_bars(huggingface_hub.utils) if silent else contextlib.nullcontext():
         # The branch, not the commit, so that the cache learns what the branch points to.
-        huggingface_hub.snapshot_download(spec.location, repo_type="dataset", revision=spec.revision)
+        huggingface_hub.snapshot_download(
+            spec.location,
+            repo_type="dataset",
+            revision=spec.revision,
+            allow_patterns=list(spec.files) or None,
+        )
 
 
 def _check_space(spec: CorpusSpec, info: DatasetInfo) -> None:
@@ -69,7 +75,11 @@ def _check_space(spec: CorpusSpec, info: DatasetInfo) -> None:
         found = try_to_load_from_cache(spec.location, name, revision=info.sha, repo_type="dataset")
         return isinstance(found, str)
 
-    needed = sum(file.size or 0 for file in info.siblings or [] if not is_here(file.rfilename))
+    def is_wanted(name: str) -> bool:
+        return not spec.files or any(fnmatch.fnmatch(name, pattern) for pattern in spec.files)
+
+    names = [file for file in info.siblings or [] if is_wanted(file.rfilename)]
+    needed = sum(file.size or 0 for file in names if not is_here(file.rfilename))
     folder = Path(constants.HF_HUB_CACHE)
     while not folder.exists():
         folder = folder.parent

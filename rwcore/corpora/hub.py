@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import importlib
 import importlib.util
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rwcore.corpora.documents import Document, labels_of, order
+from rwcore.corpora.documents import Document, is_wanted, labels_of, named_labels, order
 from rwcore.corpora.files import require_field
 from rwcore.corpora.registry import registry
 from rwcore.corpora.spec import CorpusSpec
@@ -19,6 +21,7 @@ from rwcore.errors import CorpusError
 from rwcore.runtime import quiet
 
 _ROWS = 64  # texts in memory at a time; reading one by one costs more than the texts
+_LABELS = 4096  # and labels
 _ZSTD = (".zst", ".zstd")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})")  # train-00000-of-00005.parquet
 
@@ -48,17 +51,31 @@ def hub_documents(spec: CorpusSpec, start: int = 0) -> Iterator[Document]:
     # Arrays of numbers (ids of tokens) are as large as the text and nothing we use.
     useful = [name for name, kind in rows.features.items() if name == spec.text_field or _is_label(kind)]
     rows = rows.select_columns(useful)
-    numbers: Sequence[int]
-    if spec.shuffle_seed is None:
-        numbers = range(len(rows) if spec.documents is None else min(len(rows), spec.documents))
-    else:
-        numbers = order(len(rows), spec.shuffle_seed, spec.documents).tolist()
+    numbers = _wanted(spec, rows)
+    if spec.shuffle_seed is not None:
+        numbers = [numbers[at] for at in order(len(numbers), spec.shuffle_seed, spec.documents).tolist()]
+    numbers = numbers[: spec.documents]
     for first in range(start, len(numbers), _ROWS):
         together = numbers[first : first + _ROWS]
         columns = rows[together]
         for at, number in enumerate(together):
             fields = {name: values[at] for name, values in columns.items()}
             yield _document(spec, fields, number, where)
+
+
+def _wanted(spec: CorpusSpec, rows: Any) -> Sequence[int]:
+    """Numbers of the rows with the labels that the spec asks for."""
+    if not spec.where:
+        return range(len(rows))
+    beside = rows.select_columns([name for name in rows.column_names if name != spec.text_field])
+    numbers = []
+    for first in range(0, len(rows), _LABELS):
+        columns = beside[first : first + _LABELS]
+        for at, values in enumerate(zip(*columns.values(), strict=True)):
+            fields = dict(zip(columns, values, strict=True))
+            if is_wanted(spec, labels_of(fields, spec.text_field)):
+                numbers.append(first + at)
+    return numbers
 
 
 def _document(spec: CorpusSpec, fields: dict[str, Any], number: int, where: str) -> Document:
@@ -69,7 +86,8 @@ def _document(spec: CorpusSpec, fields: dict[str, Any], number: int, where: str)
             where=f"{where}: row {number}",
             remedy="name another field or data set",
         )
-    return Document(f"{spec.split}:{number}", text, labels_of(fields, spec.text_field))
+    labels = named_labels(spec, labels_of(fields, spec.text_field))
+    return Document(f"{spec.split}:{number}", text, labels)
 
 
 def _is_label(kind: Any) -> bool:
@@ -88,7 +106,11 @@ def snapshot(spec: CorpusSpec) -> Path:
 
     try:
         found = huggingface_hub.snapshot_download(
-            spec.location, repo_type="dataset", revision=spec.revision, local_files_only=True
+            spec.location,
+            repo_type="dataset",
+            revision=spec.revision,
+            allow_patterns=list(spec.files) or None,
+            local_files_only=True,
         )
     except HFValidationError as error:
         what = f"{spec.location!r} is not a name the hub allows: {error}"
@@ -96,7 +118,7 @@ def snapshot(spec: CorpusSpec) -> Path:
     except OSError as error:
         raise _absent(spec, "is not on this machine, or not all of it") from error
     folder = Path(found)
-    missing = _missing(folder)
+    missing = _missing(folder, spec.files)
     if missing is not None:
         raise _absent(spec, f"is not complete on this machine: {missing}")
     return folder
@@ -110,12 +132,16 @@ def _absent(spec: CorpusSpec, how: str) -> CorpusError:
     )
 
 
-def _missing(folder: Path) -> str | None:
+def _missing(folder: Path, wanted: Sequence[str] = ()) -> str | None:
     """What a snapshot lacks, as far as its names tell; None if nothing.
 
     The hub's client knows all files only of what it downloaded as a whole. Another program may have fetched
     a part of the data set, which must not pass for the corpus.
     """
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    absent = next((pattern for pattern in wanted if not fnmatch.filter(names, pattern)), None)
+    if absent is not None:
+        return f"there is no file {absent}"
     parts: dict[tuple[Path, str, int], set[int]] = {}
     for path in sorted(folder.rglob("*")):
         if not path.exists():
@@ -130,10 +156,16 @@ def _missing(folder: Path) -> str | None:
 def download_command(spec: CorpusSpec) -> str:
     """The command that downloads a hub data set: ours, or where the registry has no such one, the hub's."""
     known = registry().get(spec.id)
-    if known is not None and (known.location, known.revision) == (spec.location, spec.revision):
+    if known is not None and _what(known) == _what(spec):
         return f"rwcore fetch --corpus {spec.id}"
     at = f" --revision {spec.revision}" if spec.revision else ""
-    return f"hf download {spec.location} --repo-type dataset{at}"
+    only = "".join(f" --include {shlex.quote(pattern)}" for pattern in spec.files)
+    return f"hf download {spec.location} --repo-type dataset{at}{only}"
+
+
+def _what(spec: CorpusSpec) -> tuple[object, ...]:
+    """What is downloaded."""
+    return spec.location, spec.revision, spec.files
 
 
 def _open(spec: CorpusSpec, folder: Path) -> Any:

@@ -43,6 +43,9 @@ class _Entry(BaseModel):
     revision: str | None = None
     split: str = "train"
     text_field: str = "text"
+    files: list[str] = []
+    labels: dict[str, str] = {}
+    where: dict[str, str] = {}
     shuffle_seed: Annotated[int, Field(ge=0)] | None = None
     documents: Positive | None = None
     tokens: Positive | None = None
@@ -58,7 +61,7 @@ class _Entry(BaseModel):
 
     def spec(self) -> CorpusSpec:
         """The entry as a corpus spec."""
-        return CorpusSpec(**self.model_dump(exclude={"aliases", "about", "published"}))
+        return CorpusSpec.from_recipe(self.model_dump(exclude={"aliases", "about", "published"}))
 
 
 class _File(BaseModel):

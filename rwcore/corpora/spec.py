@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rwcore import paths
 from rwcore.errors import OptionError
@@ -22,9 +24,10 @@ LONGEST_ROW = 1024
 class CorpusSpec:
     """A corpus by name: the recipe, before anything was read.
 
-    The documents of the source, in its own order, are shuffled if there is a seed; the first ``documents``
-    of them are tokenised and cut into rows; rows are taken until their running count of tokens first
-    reaches ``tokens``, so the last row is whole and the count may be larger by less than a row.
+    The documents of the source that have the labels ``where``, in its own order, are shuffled if there is a
+    seed; the first ``documents`` of them are tokenised and cut into rows; rows are taken until their running
+    count of tokens first reaches ``tokens``, so the last row is whole and the count may be larger by less
+    than a row.
 
     Attributes:
         id: What the user types and what reports show: a registry id or a path.
@@ -33,6 +36,9 @@ class CorpusSpec:
         revision: Branch, tag or commit of the hub data set; None is its main branch.
         split: Split of the hub data set.
         text_field: Field or column that holds the text.
+        files: Files of the hub data set that are downloaded, as patterns such as ``test.*``; none for all.
+        labels: Further names of labels, each with the field it is (nested ones as ``outer.inner``).
+        where: Labels, by their further names or fields, with the value that documents must have.
         shuffle_seed: Seed of ``numpy.random.default_rng``, whose ``permutation`` orders the documents, as
             the ``shuffle`` of the library ``datasets`` does.
         documents: Documents taken, counted after the shuffle; None is all.
@@ -55,6 +61,9 @@ class CorpusSpec:
     revision: str | None = None
     split: str = "train"
     text_field: str = "text"
+    files: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
     shuffle_seed: int | None = None
     documents: int | None = None
     tokens: int | None = None
@@ -80,6 +89,8 @@ class CorpusSpec:
         least = 1 if self.bos == "none" else 2
         if self.max_length is not None and self.max_length < least:
             self._refuse("max_length", f"{self.max_length} is less than {least}")
+        if self.files and self.source != HUB:
+            self._refuse("files", "only data sets of the hub have files that are chosen")
         if self.layout == "packed" and self.overflow:
             self._refuse("overflow", "packed rows drop nothing, so there is no overflow")
         if self.layout == "ragged" and self.separator != "none":
@@ -91,6 +102,14 @@ class CorpusSpec:
             where=f"{self.id}: {key}",
             remedy="change the option, or the entry in corpora.toml",
         )
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> CorpusSpec:
+        """The spec of a recipe."""
+        chosen: dict[str, Any] = {
+            name: tuple(sorted(recipe.get(name, {}).items())) for name in ("labels", "where")
+        }
+        return cls(**{**recipe, **chosen, "files": tuple(recipe.get("files", ()))})
 
     @property
     def slug(self) -> str:
@@ -109,8 +128,15 @@ class CorpusSpec:
             rows = f"in rows of at most {longest}" if self.overflow else f"one a row, cut at {longest}"
         start = {"model": ", BOS first", "eot": ", end-of-text token first", "none": ", no BOS"}[self.bos]
         end = "" if self.tokens is None else f", until {self.tokens:,} tokens"
-        return f"{taken}{order}, {rows}{start}{end}"
+        only = "".join(f" with {name} {value!r}" for name, value in self.where)
+        return f"{taken}{only}{order}, {rows}{start}{end}"
 
-    def recipe(self) -> dict[str, str | int | bool | None]:
-        """Everything that decides the rows, as JSON types; part of every artefact's key."""
-        return dataclasses.asdict(self)
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the rows, as JSON types; part of every artefact's key.
+
+        What a corpus does not choose is left out, so that keys outlive new ways to choose.
+        """
+        plain = dataclasses.asdict(self)
+        chosen = {"files": list(self.files), "labels": dict(self.labels), "where": dict(self.where)}
+        unchosen = [name for name, value in chosen.items() if not value]
+        return {name: value for name, value in (plain | chosen).items() if name not in unchosen}

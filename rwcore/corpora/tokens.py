@@ -171,7 +171,7 @@ class TokenCorpus:
             if found != _ROUND_TRIP:
                 raise ValueError(f"the arrays are {found}")
             corpus = cls(
-                CorpusSpec(**facts["spec"]),
+                CorpusSpec.from_recipe(facts["spec"]),
                 RowPolicy(**facts["policy"]),
                 tokenizer_hash=_string(facts, "tokenizer_hash"),
                 model=_string(facts, "model"),

@@ -187,6 +187,8 @@ def rerun_command(item: pytest.Item, spec: SubjectSpec) -> str:
         words += ["--rw-published-pages", str(settings.published_pages)]
     if settings.knowledge is not None and spec.kind in {Kind.OTHER, Kind.PAPER}:
         words += ["--rw-knowns", settings.knowledge.knowns, "--rw-passages", settings.knowledge.passages]
+    if settings.features.path is not None and spec.kind is Kind.PAPER:
+        words += ["--rw-features", str(settings.features.path)]
     tokens = settings.tokens
     if spec.kind in {Kind.OTHER, Kind.PAPER} and tokens != DEFAULT_TOKENS:
         words += ["--rw-full"] if tokens is None else ["--rw-tokens", str(tokens)]

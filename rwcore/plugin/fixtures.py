@@ -40,6 +40,7 @@ def rw_workshop(
             tokens=settings.tokens,
             pages=settings.published_pages,
             knowledge=settings.knowledge,
+            features=settings.features,
         )
 
 

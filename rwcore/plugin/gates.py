@@ -13,6 +13,7 @@ from rwcore.errors import CorpusError, WeightsMissing
 from rwcore.models.locate import locate
 from rwcore.models.registry import find
 from rwcore.models.spec import ModelSpec
+from rwcore.plugin.asked_features import first_missing
 from rwcore.plugin.checks import CHECKS
 from rwcore.plugin.options import PAPER, SETTINGS, gpu_asked
 from rwcore.plugin.parametrize import REAL_MODELS, cost, subject_spec
@@ -42,6 +43,7 @@ def reason_not_to_run(item: pytest.Item) -> str | None:
         or _corpus_missing(item, spec)
         or _pages_missing(config, item, spec)
         or _facts_missing(config, item, spec)
+        or _features_missing(config, item, spec)
         or _memory_missing(item, spec)
         or _over_budget(config, item)
     )
@@ -139,11 +141,23 @@ def _facts_missing(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) 
     )
 
 
-def other_text(config: pytest.Config, expectation: Expectation, spec: SubjectSpec) -> str | None:
-    """Why an expectation is not checked with the text that was given; None if it is.
+def _features_missing(config: pytest.Config, item: pytest.Item, spec: SubjectSpec) -> str | None:
+    """A test runs if one of its expectations has its texts; the others are not checked, see `other_text`."""
+    if spec.kind is not Kind.PAPER:
+        return None
+    texts = config.stash[SETTINGS].features
+    reasons = [first_missing(texts, need.features) for need in _needs(item)]
+    return next(iter(reasons), None) if all(reasons) else None
 
-    Other expectations of the same test may be: orders outlive a change of text that values do not.
+
+def other_text(config: pytest.Config, expectation: Expectation, spec: SubjectSpec) -> str | None:
+    """Why an expectation is not checked with the texts that were given; None if it is.
+
+    Other expectations of the same test may be: orders outlive a change of text that values do not, and other
+    features may have their texts.
     """
+    if spec.kind is Kind.PAPER and expectation.needs.features:
+        return first_missing(config.stash[SETTINGS].features, expectation.needs.features)
     knowledge = config.stash[SETTINGS].knowledge
     wanted = expectation.needs.passages
     if wanted is None or spec.kind is not Kind.PAPER or knowledge is None:
@@ -172,7 +186,7 @@ def _memory_missing(item: pytest.Item, spec: SubjectSpec) -> str | None:
 
     found = [find(model) for model in spec.models]
     needs = _needs(item)
-    if _corpora(item) or any(need.knowns for need in needs):
+    if _corpora(item) or any(need.knowns or need.features for need in needs):
         # One model at a time; a tenth for the activations of a batch.
         whole = 1.1 * 4 * max(map(_parameters, found)) / GIB
         if _gpu_missing(whole) is None:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from rwcore.models.spec import LocalModel
     from rwcore.parallel import Engine
     from rwcore.plugin.ablations import AblationNumbers
+    from rwcore.plugin.asked_features import FeatureTexts
     from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
     from rwcore.plugin.head_suppression import PredictedSuppression
     from rwcore.plugin.options import Knowledge
-    from rwcore.plugin.probes import LanguageProbes
+    from rwcore.plugin.paper_probes import PaperProbes
+    from rwcore.plugin.probes import LanguageProbes, OwnTextProbes
+    from rwcore.plugin.stimuli import NeuronsOnText
     from rwcore.store import Store
     from rwcore.studies.ablations import AblationStudy
     from rwcore.studies.activations import ActivationStudy
@@ -46,6 +49,7 @@ class ModelSubject(WeightSubject):
         tokens: Tokens of text that a model reads that is not recorded; None for all.
         published_pages: Folder of published neuron pages, if it was given.
         knowledge: Facts and the text about them, if they were given.
+        features: The texts that features of sparse probing are made of.
     """
 
     def __init__(
@@ -59,11 +63,13 @@ class ModelSubject(WeightSubject):
         tokens: int | None = None,
         published_pages: Path | None = None,
         knowledge: Knowledge | None = None,
+        features: FeatureTexts | None = None,
     ) -> None:
         super().__init__(spec, locals_, store, engine, recorded=recorded)
         self._tokens = tokens
         self._pages = published_pages
         self._knowledge = knowledge
+        self._features = features
         self._passes: dict[str, ActivationStudy] = {}
         self._sample: Sample | None = None
         self._pass: ActivationStudy | None = None
@@ -144,6 +150,47 @@ class ModelSubject(WeightSubject):
         from rwcore.plugin.head_suppression import PredictedSuppression
 
         return PredictedSuppression(self.weight_study())
+
+    @cached_property
+    def paper_probes(self) -> PaperProbes:
+        """Probes of the only model for the paper's features; see `rwcore.plugin.paper_probes`."""
+        from rwcore.plugin.asked_features import FeatureTexts
+        from rwcore.plugin.paper_probes import PaperProbes
+
+        return PaperProbes(self.weight_study(), self._features or FeatureTexts())
+
+    @cached_property
+    def own_text_probes(self) -> OwnTextProbes:
+        """Probes of the only model for tokens of our own texts; see `rwcore.plugin.probes`."""
+        from rwcore.plugin.probes import OwnTextProbes
+
+        return OwnTextProbes(self.weight_study())
+
+    def neurons_on_text(self) -> NeuronsOnText:
+        """Single neurons of the only model on the test split of the Pile; see `rwcore.plugin.stimuli`."""
+        from rwcore.plugin.stimuli import PILE, NeuronsOnText
+
+        text = self._text(PILE)
+        self._note(text, text.n_tokens)
+        return NeuronsOnText.of(self.weight_study(), text, stand_in=self.kind is Kind.STAND_IN)
+
+    def neurons_in(self, published: str, offline: str) -> NeuronsOnText:
+        """Single neurons of the only model on the rows of a data set; see `rwcore.plugin.stimuli`.
+
+        Args:
+            published: The paper's data set, which its own models read.
+            offline: The data set that any other model reads.
+        """
+        from rwcore.corpora.encoder import read_encoder
+        from rwcore.plugin.stimuli import NeuronsOnText
+        from rwcore.probing.datasets.catalogue import find_features
+
+        study = self.weight_study()
+        if self.kind is Kind.PAPER:
+            data = self.paper_probes.data(published)
+        else:
+            (data,) = find_features(offline, read_encoder(study.local))
+        return NeuronsOnText.of(study, data, stand_in=self.kind is Kind.STAND_IN)
 
     def attribute_rates(self, runs: Sequence[RunLabel]) -> RateNumbers:
         """Runs of the only model; see `rwcore.plugin.attribute_rates.model_rates`."""

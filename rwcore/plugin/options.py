@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rwcore.errors import OptionError
+from rwcore.plugin.asked_features import FeatureTexts, read_feature_texts
 
 STAND_IN, PACKAGED, PAPER = "stand-in", "packaged", "paper"
 
@@ -83,6 +84,12 @@ OPTIONS = (
         metavar="SOURCE",
     ),
     Option(
+        "features",
+        "texts that the features of sparse probing are made of, where the registered ones are not wanted or "
+        'there are none: a TOML file with lines such as treebank = "UD_English-EWT"',
+        metavar="FILE.toml",
+    ),
+    Option(
         "scheduler",
         "where layer-wise work runs: local, local:N, tcp://HOST:PORT or a scheduler file",
         metavar="WHERE",
@@ -123,6 +130,7 @@ class Settings:
     scheduler: str | None
     published_pages: Path | None
     knowledge: Knowledge | None
+    features: FeatureTexts
     new_only: bool
     obtained: Path | None
 
@@ -230,6 +238,7 @@ def read_settings(config: pytest.Config) -> Settings:
         scheduler=str(values["scheduler"]) if values["scheduler"] else None,
         published_pages=_folder(values["published-pages"]),
         knowledge=_knowledge(values["knowns"], values["passages"]),
+        features=read_feature_texts(_folder(values["features"])),
         new_only=bool(values["new-only"]),
         obtained=_folder(values["obtained"]),
     )

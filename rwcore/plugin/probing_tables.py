@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rwcore.plugin.subjects import Subject
+from rwcore.plugin.subjects import Kind, Subject
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WITHOUT_TEXT = "needs the paper's feature data sets, which were made from the test split of the Pile"
+NOT_COMPUTED = (
+    "the published value is of a table of the authors, and no claim test computes it of a model yet"
+)
+SMALL = "the paper's features are of words and languages, and a small model reads letters"
 MOST_POSITIVES = 5000
+SIZED = (
+    "programming_lang_id", "natural_lang_id", "distribution_id", "text_features", "latex", "compound_words",
+    "ewt",
+)  # fmt: skip
+"""Data sets whose sizes are published."""
 
 
 def short_name(model: str) -> str:
@@ -20,7 +28,7 @@ def short_name(model: str) -> str:
     return model.rpartition("/")[2].removesuffix("-v0")
 
 
-def published_rows(subject: Subject, name: str, otherwise: str = WITHOUT_TEXT) -> pd.DataFrame:
+def published_rows(subject: Subject, name: str, otherwise: str = NOT_COMPUTED) -> pd.DataFrame:
     """Rows of ``sparse_probing_<name>.csv`` about the models of a subject, under the ids they have here.
 
     Rows about no model (sizes of data sets) are always among them. A subject without published tables is not
@@ -42,12 +50,28 @@ def published_rows(subject: Subject, name: str, otherwise: str = WITHOUT_TEXT) -
     return table[table["model"].isin([*ids, ""])].replace({"model": ids})
 
 
-def neurons(subject: Subject, *files: str, otherwise: str = WITHOUT_TEXT) -> pd.DataFrame:
-    """Published neurons of some of the original files, with the data set by the first part of its name."""
-    table = published_rows(subject, "neurons", otherwise)
-    file = table["source"].str.rpartition("/")[2]
-    dataset = table["dataset"].str.partition(".")[0]
-    return table.assign(dataset=dataset)[file.isin(files)]
+def neurons(subject: Subject, *files: str, datasets: Sequence[str] | None = None) -> pd.DataFrame:
+    """Neurons of some of the original files, published ones or those that probes of a paper's own model find.
+
+    Args:
+        subject: What a claim is asked of; other models are skipped.
+        files: Names of the files.
+        datasets: First parts of the names of data sets; None for all. Of a model only those are probed whose
+            texts are here; expectations about the others are not checked.
+
+    Returns:
+        The columns of ``sparse_probing_neurons.csv``, for all files one below the other, with the data set by
+        the first part of its name.
+    """
+    if subject.kind is Kind.PAPER:
+        from rwcore.plugin.model_subject import ModelSubject
+
+        assert isinstance(subject, ModelSubject)
+        return subject.paper_probes.neurons(files, SIZED if datasets is None else datasets)
+    table = published_rows(subject, "neurons", SMALL)
+    table = table.assign(dataset=table["dataset"].str.partition(".")[0])
+    table = table[table["source"].str.rpartition("/")[2].isin(files)]
+    return table if datasets is None else table[table["dataset"].isin(list(datasets))]
 
 
 def notebook(subject: Subject, name: str) -> pd.DataFrame:
@@ -70,9 +94,42 @@ def notebook(subject: Subject, name: str) -> pd.DataFrame:
 
 
 def dataset_sizes(subject: Subject) -> pd.DataFrame:
-    """Rows, tokens and features of each data set, by the first part of its name."""
+    """Rows, tokens and features of each data set, by the first part of its name.
+
+    Of a paper's own model those of the data sets that are made here for it.
+    """
+    if subject.kind is Kind.PAPER:
+        from rwcore.plugin.model_subject import ModelSubject
+
+        assert isinstance(subject, ModelSubject)
+        return subject.paper_probes.sizes(SIZED)
     wide = notebook(subject, "dataset_sizes")
     return wide.set_index(wide["key"].str.replace(r"\.pyth\.\S*", "", regex=True))
+
+
+def of_subject(subject: Subject, **quantities: Any) -> dict[str, Any]:
+    """Quantities as expectations about a subject have them.
+
+    Those about a paper's own model name no model: of tables with a column ``model`` the rest is left, and of
+    one with nothing else but a value the number. A number there is none of is not a number.
+    """
+    import pandas as pd
+
+    if subject.kind is not Kind.PAPER:
+        return quantities
+    found = dict(quantities)
+    for name, value in quantities.items():
+        if not isinstance(value, pd.DataFrame) or "model" not in value:
+            continue
+        rest = value.drop(columns="model")
+        alone = list(rest.columns) == ["value"]
+        found[name] = rest if not alone else rest["value"].iloc[0] if len(rest) else math.nan
+    return found
+
+
+def count_of_each(table: pd.DataFrame, subject: Subject) -> pd.DataFrame:
+    """Columns model, value: rows of each model of a subject, also of those that have none."""
+    return column(table.groupby("model").size().reindex(list(subject.models), fill_value=0))
 
 
 def best_of_each(table: pd.DataFrame, value: str = "test_mcc", key: str = "feature") -> pd.DataFrame:
@@ -85,7 +142,7 @@ def of_feature(table: pd.DataFrame, feature: str) -> pd.DataFrame:
     return table[table["feature"] == feature][["model", "value"]].reset_index(drop=True)
 
 
-def column(numbers: pd.Series[float], key: str = "model") -> pd.DataFrame:
+def column(numbers: pd.Series[Any], key: str = "model") -> pd.DataFrame:
     """Columns of the key and value."""
     return numbers.rename("value").rename_axis(key).reset_index()
 

@@ -16,6 +16,7 @@ from rwcore.plugin.tables import TablesSubject
 if TYPE_CHECKING:
     from rwcore.models.spec import LocalModel
     from rwcore.parallel import Engine
+    from rwcore.plugin.asked_features import FeatureTexts
     from rwcore.plugin.hooks import StandIn
     from rwcore.plugin.options import Knowledge
     from rwcore.store import Store
@@ -34,6 +35,7 @@ class Workshop:
         tokens: Tokens of text that a model reads that is not recorded; None for all.
         pages: Folder of published neuron pages, if it was given.
         knowledge: Facts and the text about them, if they were given.
+        features: The texts that features of sparse probing are made of.
         built: Small models that were already built.
     """
 
@@ -45,6 +47,7 @@ class Workshop:
     tokens: int | None = None
     pages: Path | None = None
     knowledge: Knowledge | None = None
+    features: FeatureTexts | None = None
     built: dict[str, LocalModel] = field(default_factory=dict)
 
     def make(self, spec: SubjectSpec) -> Subject:
@@ -78,6 +81,7 @@ class Workshop:
             tokens=self.tokens,
             published_pages=self.pages,
             knowledge=self.knowledge,
+            features=self.features,
         )
 
     def _stand_in(self, spec: SubjectSpec) -> Subject:

@@ -12,6 +12,9 @@ Two groups of tokens, by their texts without white space at the ends:
     case (with its white space) is in the vocabulary too;
 *   ``lowercase``: the first character is a lower-case letter.
 
+A vocabulary of single letters has no token that begins with a capital and goes on without: there the capitals
+themselves are the first group.
+
 Source: Gurnee et al., "Finding Neurons in a Haystack" (2023), section on neurons of sentence ends.
 """
 
@@ -43,14 +46,19 @@ def capital_groups(texts: Sequence[str], special: Collection[int] = ()) -> dict[
     """
     known = {text for number, text in enumerate(texts) if number not in special}
     found: dict[str, list[int]] = {name: [] for name in GROUPS}
+    letters = []
     for number, text in enumerate(texts):
         word = text.strip()
         if number in special or not word:
             continue
-        if word.isalpha() and word[0].isupper() and not word.isupper() and text.lower() in known:
-            found["Uppercase"].append(number)
+        if word.isalpha() and word[0].isupper() and text.lower() in known:
+            if not word.isupper():
+                found["Uppercase"].append(number)
+            elif len(word) == 1:
+                letters.append(number)
         elif word[0].islower():
             found["lowercase"].append(number)
+    found["Uppercase"] = found["Uppercase"] or letters
     return {name: torch.tensor(numbers, dtype=torch.int64) for name, numbers in found.items()}
 
 

@@ -6,7 +6,9 @@ probing specification, sections 7.4 and 7.6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ SEEN = 10
 CANDIDATES, CHOSEN = 250, 25
 PREVIOUS = (1, 2, 3)
 LEAST_OF_GROUP, GROUPS = 3, 10
+TOP_SHARE = 0.01
 
 
 def token_summary(
@@ -43,7 +46,7 @@ def token_summary(
         ProbeError: There is not one value for every token.
     """
     _require_fit(values, corpus)
-    counted = ~values.isnan() if where is None else where & ~values.isnan()
+    counted = _counted(values, where)
     frame = group_summary(values[counted], corpus.tokens.long()[counted])
     return frame.rename(columns={"group": "token"})
 
@@ -156,6 +159,83 @@ def prefix_groups(
     return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
+def distinct_groups(groups: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The groups of one token that are highest on average and not parts of each other.
+
+    ``under the`` is a part of ``Distributed under the``: of two such groups the higher one stays, of equal
+    ones the one with the shorter prefix.
+
+    Args:
+        groups: Rows of `prefix_groups` about one token.
+        top: How many.
+
+    Returns:
+        Their rows, the largest mean first.
+    """
+    order = np.lexsort((groups["length"].to_numpy(np.int64), -groups["mean"].to_numpy(np.float64)))
+    chosen: list[int] = []
+    for row in order.tolist():
+        prefix = groups["prefix"].iloc[row]
+        others = (groups["prefix"].iloc[other] for other in chosen)
+        if len(chosen) < top and not any(_nested(prefix, other) for other in others):
+            chosen.append(row)
+    return groups.iloc[chosen].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """Which tokens stand where a neuron is highest: few for one feature, many for several.
+
+    Attributes:
+        places: The places with the largest values.
+        tokens: Different tokens at these places.
+        half: The fewest tokens that stand at half of the places.
+        by_chance: Different tokens to be expected at as many places drawn at random.
+    """
+
+    places: int
+    tokens: int
+    half: int
+    by_chance: float
+
+
+def top_tokens(
+    values: Float[Tensor, " token"],
+    corpus: TokenCorpus,
+    *,
+    share: float = TOP_SHARE,
+    where: Bool[Tensor, " token"] | None = None,
+) -> TopTokens:
+    """Which tokens hold the highest values of a neuron.
+
+    With N tokens of text, ``k = ⌈share · N⌉`` places and ``n_t`` occurrences of token t, chance meets
+    ``Σ_t 1 - C(N - n_t, k) / C(N, k)`` different tokens.
+
+    Args:
+        values: One number at every token of the corpus; those that are NaN do not count.
+        corpus: The rows.
+        share: Of the tokens that count, rounded up; of equal values the earlier ones.
+        where: Which tokens count; all if None.
+
+    Raises:
+        ProbeError: There is not one value for every token.
+    """
+    _require_fit(values, corpus)
+    counted = _counted(values, where)
+    found, ids = values[counted], corpus.tokens.long()[counted]
+    places = math.ceil(share * len(ids))
+    best = torch.argsort(found, descending=True, stable=True)[:places]
+    held = torch.unique(ids[best], return_counts=True)[1].sort(descending=True)[0]
+    half = int((held.cumsum(0) < (places + 1) // 2).sum()) + 1 if places else 0
+    counts = torch.unique(ids, return_counts=True)[1].double()
+    left = len(ids) - counts
+    total = torch.tensor(len(ids), dtype=torch.float64)
+    # log of C(N - n, k) / C(N, k); where fewer than k places are left, every draw meets the token.
+    logs = [torch.lgamma(n + 1) - torch.lgamma((n - places).clamp(min=0) + 1) for n in (left, total)]
+    missed = torch.where(left >= places, (logs[0] - logs[1]).exp(), 0.0)
+    return TopTokens(places, len(held), half, float((1 - missed).sum()))
+
+
 def share_above(
     values: Float[Tensor, " token"], threshold: float, *, where: Bool[Tensor, " token"] | None = None
 ) -> float:
@@ -166,15 +246,26 @@ def share_above(
         threshold: Must be exceeded.
         where: Which tokens count; all if None.
     """
-    counted = ~values.isnan() if where is None else where & ~values.isnan()
-    return float((values[counted] > threshold).double().mean())
+    return float((values[_counted(values, where)] > threshold).double().mean())
+
+
+def _counted(values: Float[Tensor, " token"], where: Bool[Tensor, " token"] | None) -> Bool[Tensor, " token"]:
+    return ~values.isnan() if where is None else where & ~values.isnan()
+
+
+def _nested(prefix: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether one of the two is the end of the other."""
+    shared = min(len(prefix), len(other))
+    return prefix[len(prefix) - shared :] == other[len(other) - shared :]
 
 
 def _alphabetic(summary: pd.DataFrame, strings: Mapping[int, str], seen: int) -> pd.DataFrame:
     """The tokens that are letters, but for white space around them, and occur more often than ``seen``."""
     often = summary[summary["count"] > seen]
-    kept = often.assign(text=[strings.get(number, "") for number in often["token"]])
-    return kept[np.array([text.strip().isalpha() for text in kept["text"]], dtype=bool)]
+    texts = [strings.get(number, "") for number in often["token"]]
+    words = np.array([text.strip().isalpha() for text in texts], dtype=bool)
+    # Texts of other tokens may be bytes that are no character, which no column can hold.
+    return often[words].assign(text=[text for text, word in zip(texts, words, strict=True) if word])
 
 
 def _largest(frame: pd.DataFrame, by: pd.Series[float], top: int) -> pd.DataFrame:

@@ -6,7 +6,7 @@ sparse probing specification, section 7.3 and claims C58-C60, C83, C84.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from rwcore.probing.datasets.features import FeatureDataset
 from rwcore.probing.errors import ProbeError
 
 POSITIVE, MISSING_FIRST, MISSING_SECOND = "positive", "missing_first", "missing_second"
+COMPOUND = "compound"
+"""Family of the pairs of words of `rwcore.probing.datasets.compound_words`."""
 JOINT = 5
 
 
@@ -86,30 +88,35 @@ def log_loss_increase(
         keys: What belongs together.
 
     Returns:
-        A row per combination that both have: ``keys``, ``neurons``, ``directions`` (mean log losses), and
-        ``percent``.
+        A row per combination that both have: ``keys``, ``neurons``, ``directions`` (mean log losses),
+        ``percent``, ``low`` and ``high`` (that of the best and the worst trial), ``trials``.
 
     Raises:
         ProbeError: A column is missing.
     """
-    sides = []
     for frame in (neurons, directions):
         _require_columns(frame, [*keys, "log_loss"])
-        sides.append(frame.groupby([*keys])["log_loss"].mean())
-    both = pd.concat(sides, axis=1, keys=["neurons", "directions"], join="inner").sort_index()
-    both["percent"] = 100 * (both["directions"] - both["neurons"]) / both["neurons"]
-    return both.reset_index()
+    of_neurons = neurons.groupby([*keys])["log_loss"].mean().rename("neurons")
+    of_trials = directions.groupby([*keys])["log_loss"].agg(
+        directions="mean", low="min", high="max", trials="size"
+    )
+    both = pd.concat([of_neurons, of_trials], axis=1, join="inner").sort_index()
+    for name, losses in (("percent", "directions"), ("low", "low"), ("high", "high")):
+        both[name] = 100 * (both[losses] - both["neurons"]) / both["neurons"]
+    return both[["neurons", "directions", "percent", "low", "high", "trials"]].reset_index()
 
 
-def occurrence_kinds(data: FeatureDataset, feature: str) -> list[str]:
+def occurrence_kinds(data: FeatureDataset, feature: str, second: Collection[int]) -> list[str]:
     """Which of the three kinds each labelled example of a pair of words is.
 
-    An example that lacks the pair is the second word without the first (`MISSING_FIRST`) if its token is that
-    of some pair, else what follows the first word without being the second.
+    An example that lacks the pair is the second word without the first (`MISSING_FIRST`), or what follows the
+    first word without being the second.
 
     Args:
         data: From `rwcore.probing.datasets.compound_words.compound_words`.
         feature: The pair.
+        second: Ids that are the second word, in any case and with or without a space: not all of them need
+            occur behind the first word.
 
     Raises:
         ProbeError: The examples are no tokens, or there is no such pair.
@@ -122,10 +129,10 @@ def occurrence_kinds(data: FeatureDataset, feature: str) -> list[str]:
             remedy="use a data set of compound words and one of its features",
         )
     token = data.corpus.tokens[data.token[found.example]]
-    second = torch.isin(token, token[found.label])
+    is_second = torch.isin(token.long(), torch.tensor(sorted(second), dtype=torch.int64))
     return [
-        POSITIVE if positive else MISSING_FIRST if is_second else MISSING_SECOND
-        for positive, is_second in zip(found.label.tolist(), second.tolist(), strict=True)
+        POSITIVE if positive else MISSING_FIRST if ends else MISSING_SECOND
+        for positive, ends in zip(found.label.tolist(), is_second.tolist(), strict=True)
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from rwcore.errors import NotGatedError, OptionError
+from rwcore.probing.weight_statistics import has_input_biases
 from rwcore.provenance import Stopwatch, collect
 from rwcore.stats.classes import class_counts, class_totals
 from rwcore.stats.half_coarse import half_coarse_counts
@@ -23,7 +24,7 @@ from rwcore.store import MANIFEST, write_arrays, write_json, write_text
 from rwcore.studies import figures, tables
 from rwcore.studies.figure_kinds import FigureInput
 from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
-from rwcore.studies.weights import DEFINITION, NULL_DEFINITION, WeightStudy
+from rwcore.studies.weights import DEFINITION, NULL_DEFINITION, PRODUCT_DEFINITION, WeightStudy
 
 if TYPE_CHECKING:
     from rwcore.plots.counts import PaletteName
@@ -37,8 +38,11 @@ COLUMNS = {
     "norm_ranges.csv": ("vector", "min", "max"),
     "null_regions.csv": ("region", "layer", "cosine", "low", "high"),
     "half_coarse_counts.csv": ("layer", "bin_low", "bin_high", "count"),
+    "products.csv": (
+        "layer", "relative_depth", "low", "q1", "median", "q3", "high", "negative", "normalised_median",
+    ),
     "undefined.csv": ("layer", "neuron", "vector", "why"),
-}
+}  # fmt: skip
 ARRAYS = {
     "cosines.safetensors": ("gatelin", "gateout", "linout"),
     "norms.safetensors": ("norm_gate", "norm_in", "norm_out"),
@@ -51,6 +55,7 @@ DEFINITIONS = {
     "medians": "layer_medians/1",
     "norm_ranges": "norm_ranges/1",
     "mismatched_region": NULL_DEFINITION,
+    "products": PRODUCT_DEFINITION,
     "beta_region": "beta_region/1",
 }
 
@@ -135,7 +140,7 @@ def export_weights(
     shape = study.mlp_weights().shape
     with_gate = check_classes(classes, gated=shape.gated_mlp)
     # All of this before anything is computed: a wrong name must not cost minutes.
-    names, skipped = figures.resolve(plots, gated=with_gate)
+    names, skipped = figures.resolve(plots, gated=with_gate, biases=has_input_biases(study.local))
     layers = figures.check_layers(layers, shape.n_layers)
     figures.check_panels(names, layers)
     figures.check_palette(palette)
@@ -159,6 +164,10 @@ def export_weights(
         frames["half_coarse_counts.csv"] = bins
         texts["half_coarse_table.tex"] = tables.bin_latex(bins, model)
         texts["half_coarse_table.md"] = tables.bin_markdown(bins, model)
+    if given.products is not None:
+        frames["products.csv"] = given.products.rename(
+            columns={"depth": "relative_depth", "relative": "normalised_median"}
+        )
     if len(undefined):
         frames["undefined.csv"] = undefined
     arrays = statistics.to_arrays()

@@ -38,6 +38,8 @@ class FigureInput:
         statistics: Cosines and norms.
         gated: Whether the eleven classes of gated neurons are meant.
         regions: Mismatched-pair regions, columns layer, cosine, low, high; None if they were not measured.
+        products: Input bias times norm by layer, see `rwcore.studies.weights.WeightStudy.products`; None
+            where there are no input biases.
     """
 
     model: str
@@ -45,6 +47,7 @@ class FigureInput:
     statistics: WeightStatistics
     gated: bool
     regions: pd.DataFrame | None = None
+    products: pd.DataFrame | None = None
 
     @cached_property
     def cosines(self) -> RWCosines:
@@ -85,6 +88,7 @@ class FigureKind:
         default: Drawn if nothing is asked for.
         panels: It has one panel per layer, of which some can be chosen.
         null: It shows the mismatched-pair regions if they were measured.
+        biases: It shows input biases, which not all models have.
     """
 
     name: str
@@ -94,9 +98,12 @@ class FigureKind:
     default: bool = False
     panels: bool = False
     null: bool = False
+    biases: bool = False
 
-    def missing(self, *, gated: bool) -> str | None:
-        """Why it cannot be drawn for these classes, None if it can."""
+    def missing(self, *, gated: bool, biases: bool = False) -> str | None:
+        """Why it cannot be drawn for these classes, with or without input biases; None if it can."""
+        if self.biases and not biases:
+            return "the MLP has no input biases"
         if self.gated is None or self.gated is gated:
             return None
         return "it shows gated neurons" if self.gated else "it shows the bins of plain classes"
@@ -166,6 +173,13 @@ def _boxplot(given: FigureInput, look: Style) -> Figure:
     )
 
 
+def _products(given: FigureInput, look: Style) -> Figure:
+    from rwcore.plots.products import products_figure
+
+    assert given.products is not None
+    return products_figure(given.products, title=given.model, palette_name=look.palette)
+
+
 def _panels(x: str, y: str, *, pooled: bool) -> Callable[[FigureInput, Style], Figure]:
     """A figure of y against x, a panel per layer or one for all layers; the same limits in both."""
 
@@ -219,6 +233,13 @@ def _kinds() -> Iterator[FigureKind]:
     yield FigureKind("fine", "all cosines of all neurons, by layer", _fine, panels=True, null=True)
     yield FigureKind("selected", "the same for a few layers", _selected, True, panels=True, null=True)
     yield FigureKind("boxplot", "letter values of the cosines, by layer", _boxplot)
+    yield FigureKind(
+        "products",
+        "input bias times norm of the input vector, by layer",
+        _products,
+        default=True,
+        biases=True,
+    )
     yield from _pair("norms", "‖in‖·‖out‖ against ‖gate‖", "norm_gate", "norm_in_out", gated=True)
     yield from _pair("norm_in_norm_out", "‖out‖ against ‖in‖", "norm_in", "norm_out")
     for norm, gate_needed in (("norm_gate", True), ("norm_in_out", None)):

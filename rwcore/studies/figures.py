@@ -21,19 +21,20 @@ ALIASES = {"coarse": "class_counts"}
 """The originals' names of figures that have another one here."""
 
 
-def resolve(names: Iterable[str], *, gated: bool) -> tuple[list[str], dict[str, str]]:
+def resolve(names: Iterable[str], *, gated: bool, biases: bool = False) -> tuple[list[str], dict[str, str]]:
     """Which figures are meant.
 
     Args:
         names: Names of figures, ``all`` or ``default``.
         gated: Whether the eleven classes of gated neurons are meant.
+        biases: Whether the model has input biases.
 
     Returns:
         The figures to draw, in the order of `FIGURES`, and those that ``all`` or ``default`` meant but that
-        do not exist for these classes, with the reason.
+        do not exist for these classes or this model, with the reason.
 
     Raises:
-        OptionError: There is no such figure, or one asked for by name does not exist for these classes.
+        OptionError: There is no such figure, or one asked for by name does not exist here.
     """
     wanted: set[str] = set()
     skipped: dict[str, str] = {}
@@ -41,7 +42,7 @@ def resolve(names: Iterable[str], *, gated: bool) -> tuple[list[str], dict[str, 
         if word in (ALL, DEFAULT):
             for kind in FIGURES.values():
                 if word == ALL or kind.default:
-                    reason = kind.missing(gated=gated)
+                    reason = kind.missing(gated=gated, biases=biases)
                     if reason is None:
                         wanted.add(kind.name)
                     else:
@@ -50,13 +51,14 @@ def resolve(names: Iterable[str], *, gated: bool) -> tuple[list[str], dict[str, 
         found = FIGURES.get(ALIASES.get(word, word))
         if found is None:
             raise OptionError(f"there is no figure {word!r}", where=PLOTS, remedy=_closest(word))
-        reason = found.missing(gated=gated)
+        reason = found.missing(gated=gated, biases=biases)
         if reason is not None:
+            here = "this model" if found.biases else f"{'gated' if gated else 'plain'} classes"
             raise OptionError(
-                f"the figure {word!r} does not exist for {'gated' if gated else 'plain'} classes: {reason}",
+                f"the figure {word!r} does not exist for {here}: {reason}",
                 where=PLOTS,
                 remedy=f"leave it out, or ask for {ALL!r}, which draws what there is"
-                + ("" if found.gated else ", or add --classes plain"),
+                + (", or add --classes plain" if found.gated is False else ""),
             )
         wanted.add(found.name)
     return [name for name in FIGURES if name in wanted], skipped
@@ -101,6 +103,7 @@ def figure_input(study: WeightStudy, *, gated: bool | None = None, null: bool = 
         study.statistics,
         shape.gated_mlp if gated is None else gated,
         study.null_regions() if null else None,
+        study.products,
     )
 
 
@@ -126,7 +129,7 @@ def draw(
     Raises:
         OptionError: See `resolve` and `check_layers`; or layers are chosen and no figure has panels of them.
     """
-    chosen, _ = resolve(names, gated=given.gated)
+    chosen, _ = resolve(names, gated=given.gated, biases=given.products is not None)
     check_palette(palette)
     look = Style(check_layers(layers, given.n_layers), palette)
     check_panels(chosen, layers)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rwcore.paths import slug
 from rwcore.plots.context_neuron import context_neuron_figure
+from rwcore.plots.joint_activations import joint_activations_figure
 from rwcore.plots.probe_depth import probe_depth_figure
 from rwcore.plots.probe_layers import probe_layers_figure
+from rwcore.plots.probe_ranks import probe_ranks_figure
 from rwcore.plots.sparsity_curves import sparsity_curves_figure
 from rwcore.plots.sparsity_layers import sparsity_layers_figure
+from rwcore.plots.superposition_loss import superposition_loss_figure
 from rwcore.probing.group_summary import STATISTICS
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_json, write_text
@@ -27,9 +30,18 @@ from rwcore.studies.probe_findings import (
     ProbeFindings,
     find,
 )
+from rwcore.studies.probe_superposition import DEFINITION as ROTATION_DEFINITION
+from rwcore.studies.probe_superposition import (
+    JOINT_COLUMNS,
+    LOSS_COLUMNS,
+    RANK_COLUMNS,
+    WIN_COLUMNS,
+    SuperpositionTables,
+)
 from rwcore.studies.probe_tables import FEATURE_COLUMNS, LAYER_COLUMNS, NEURON_COLUMNS, TOP
 from rwcore.studies.probe_texts import feature_latex, feature_markdown
 from rwcore.studies.probes import CURVE_DEFINITION, DEFINITION, DatasetProbes, ProbeStudy
+from rwcore.weights.shape import read_shape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +76,13 @@ CONTEXT_COLUMNS = {
     ),
 }  # fmt: skip
 """The tables of ``--context``, and their columns."""
+SUPERPOSITION_COLUMNS = {
+    "superposition_ranks.csv": RANK_COLUMNS,
+    "superposition_wins.csv": WIN_COLUMNS,
+    "superposition_loss.csv": LOSS_COLUMNS,
+    "superposition_joint.csv": JOINT_COLUMNS,
+}
+"""The tables of ``--superposition``, and their columns; the last one only of compound words."""
 NEURON_LIST = "best_neurons.txt"
 """The best neuron of every feature, as ``rwcore pages --neurons @FILE`` reads it."""
 
@@ -91,6 +110,7 @@ def export_probes(
     top: int = TOP,
     curves: bool = True,
     context: int | None = None,
+    superposition: bool = False,
     plots: bool = True,
     palette: PaletteName = "paper",
     force: bool = False,
@@ -105,6 +125,7 @@ def export_probes(
         top: Neurons of each feature in ``neurons.csv``.
         curves: Also sparsity curves.
         context: Look more closely at so many neurons of each data set whose features are classes of text.
+        superposition: Also compare neurons with random bases.
         plots: Also the figures.
         palette: ``paper``, the papers' colours, or ``accessible``.
         force: Write into a folder that holds other files.
@@ -118,7 +139,7 @@ def export_probes(
     stopwatch = Stopwatch()
     folder = check_target(out, force=force)
     check_palette(palette)
-    found = find(study, top=top, curves=curves, context=context)
+    found = find(study, top=top, curves=curves, context=context, superposition=superposition)
     model = study.weights.local
     with filling(folder) as new:
         for name, columns in COLUMNS.items():
@@ -127,6 +148,11 @@ def export_probes(
             for name, columns in CONTEXT_COLUMNS.items():
                 table = found.of_contexts(Path(name).stem.removeprefix("context_"))
                 write_csv(new / name, table, columns)
+        if found.superposition is not None:
+            for name, columns in SUPERPOSITION_COLUMNS.items():
+                table = getattr(found.superposition, Path(name).stem.removeprefix("superposition_"))
+                if len(table) or name != "superposition_joint.csv":
+                    write_csv(new / name, table, columns)
         write_text(new / "features.tex", feature_latex(found.features, model.spec.id, found.probed))
         write_text(new / "features.md", feature_markdown(found.features, model.spec.id, found.probed))
         write_text(new / NEURON_LIST, neuron_list(found))
@@ -137,7 +163,7 @@ def export_probes(
             "schema": SCHEMA,
             "complete": True,
             "command": command,
-            "model": model.identity(),
+            "model": {**model.identity(), "shape": asdict(read_shape(model))},
             "processing": study.weights.processing,
             "features": features,
             "datasets": [_described(one) for one in study.found],
@@ -150,12 +176,17 @@ def export_probes(
                 "top": top,
                 "curves": curves,
                 "context": context,
+                "superposition": superposition,
                 "plots": plots,
                 "palette": palette,
             },
-            "definitions": {"probes": DEFINITION, "sparsity_curve": CURVE_DEFINITION},
+            "definitions": {
+                "probes": DEFINITION,
+                "sparsity_curve": CURVE_DEFINITION,
+                "rotated_curve": ROTATION_DEFINITION,
+            },
             "failures": [asdict(one) for _, tables in found.contexts for one in tables.failures],
-            "files": files_of(new, {**COLUMNS, **CONTEXT_COLUMNS}),
+            "files": files_of(new, {**COLUMNS, **CONTEXT_COLUMNS, **SUPERPOSITION_COLUMNS}),
             "provenance": collect(stopwatch),
         }
         write_json(new / MANIFEST, manifest)
@@ -180,6 +211,8 @@ def draw(found: ProbeFindings, title: str, palette: PaletteName) -> Iterator[tup
             yield name, sparsity_layers_figure(rows, method=str(rows["method"].iloc[0]), **common)
         else:
             yield name, sparsity_curves_figure(rows, **common)
+    if found.superposition is not None:
+        yield from draw_superposition(found.superposition, title, palette)
     for dataset, tables in found.contexts:
         shown = tables.histograms[~tables.histograms["baseline"]]
         for (layer, neuron, about), histogram in shown.groupby(["layer", "neuron", "about"], sort=False):
@@ -193,6 +226,25 @@ def draw(found: ProbeFindings, title: str, palette: PaletteName) -> Iterator[tup
                 slug(f"context_{dataset}_{about}_{layer}.{neuron}"),
                 context_neuron_figure(histogram, losses, own=str(about), quantity="post", **of_neuron),
             )
+
+
+def draw_superposition(
+    found: SuperpositionTables, title: str, palette: PaletteName
+) -> Iterator[tuple[str, Figure]]:
+    """The figures of ``--superposition``: a layer apart from the others where features have several."""
+    kinds = (("ranks", found.ranks, probe_ranks_figure), ("loss", found.loss, superposition_loss_figure))
+    for kind, table, figure in kinds:
+        for data, rows in table.groupby("dataset", sort=False):
+            name = f"superposition_{kind}_{slug(str(data))}"
+            if (rows.groupby("feature")["layer"].nunique() == 1).all():
+                yield name, figure(rows, title=title, palette_name=palette)
+                continue
+            for layer, of_layer in rows.groupby("layer"):
+                about = f"{title}, layer {layer}"
+                yield f"{name}_{layer}", figure(of_layer, title=about, palette_name=palette)
+    for (dataset, feature), rows in found.joint.groupby(["dataset", "feature"], sort=False):
+        name = f"superposition_joint_{slug(str(dataset))}_{slug(str(feature))}"
+        yield name, joint_activations_figure(rows, title=f"{title}, {feature}", palette_name=palette)
 
 
 def _described(one: DatasetProbes) -> Mapping[str, object]:

@@ -16,6 +16,7 @@ from rwcore.probing.sparsity import COLUMNS as CURVE_SCORES
 from rwcore.stats.classes import class_codes, classes_of
 from rwcore.studies.context_neurons import ContextTables
 from rwcore.studies.probe_contexts import classes_of_text, context_tables
+from rwcore.studies.probe_superposition import SuperpositionTables, require_bases, superposition_tables
 from rwcore.studies.probe_tables import (
     FEATURE_COLUMNS,
     LAYER_COLUMNS,
@@ -51,6 +52,7 @@ class ProbeFindings:
         probed: Neurons that were probed for every feature.
         contexts: Data sets with classes of text, and all about their best neurons; empty if that was not
             asked for.
+        superposition: Neurons beside random bases; None if that was not asked for.
     """
 
     features: pd.DataFrame
@@ -62,6 +64,7 @@ class ProbeFindings:
     skipped: pd.DataFrame
     probed: int
     contexts: tuple[tuple[str, ContextTables], ...] = ()
+    superposition: SuperpositionTables | None = None
 
     def of_contexts(self, name: str) -> pd.DataFrame:
         """One of the tables of `ContextTables` for all data sets, with a column ``dataset`` in front."""
@@ -73,7 +76,12 @@ class ProbeFindings:
 
 
 def find(
-    study: ProbeStudy, *, top: int = TOP, curves: bool = True, context: int | None = None
+    study: ProbeStudy,
+    *,
+    top: int = TOP,
+    curves: bool = True,
+    context: int | None = None,
+    superposition: bool = False,
 ) -> ProbeFindings:
     """Run a study and put together what it found.
 
@@ -82,10 +90,11 @@ def find(
         top: Neurons of each feature in the table of neurons.
         curves: Also sparsity curves.
         context: Look more closely at so many neurons of each data set whose features are classes of text.
+        superposition: Also compare neurons with random bases.
 
     Raises:
-        OptionError: A number is too small, the model has no such layer, or ``context`` is given and no data
-            set has classes of text.
+        OptionError: A number is too small, the model has no such layer, ``context`` is given and no data
+            set has classes of text, or ``superposition`` and there are no random bases or no curves.
         RwcoreError: See `rwcore.studies.probes.ProbeStudy.found`.
     """
     require_least("--top", top, 1)
@@ -97,13 +106,16 @@ def find(
                 where="--context",
                 remedy="name features of which a text has one, such as languages or code",
             )
+    if superposition:
+        require_bases(study.options, curves=curves)
     found = study.found
     features = [_features(study, one) for one in found]
+    curve_table = _together(found if curves else (), lambda one: _curves(study, one), CURVE_COLUMNS)
     return ProbeFindings(
         features=pd.concat(features, ignore_index=True)[[*FEATURE_COLUMNS]],
         neurons=_together(found, lambda one: neuron_table(one.atlas, top=top), NEURON_COLUMNS),
         layers=_together(found, lambda one: layer_table(one.atlas), LAYER_COLUMNS),
-        curves=_together(found if curves else (), lambda one: _curves(study, one), CURVE_COLUMNS),
+        curves=curve_table,
         controls=_together(found, _controls, CONTROL_COLUMNS),
         classes=class_table(study.weights, found),
         skipped=pd.DataFrame(_skipped(study), columns=[*SKIPPED_COLUMNS]),
@@ -113,6 +125,7 @@ def find(
             for one, table in zip(found, features, strict=True)
             if context is not None and classes_of_text(one.data) is not None
         ),
+        superposition=superposition_tables(study, curve_table) if superposition else None,
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -33,12 +31,14 @@ def feature_texts(features: pd.DataFrame) -> pd.DataFrame:
         "n": [f"{row['n']:,}" for row in rows],
         "positives": [f"{row['positives']:,}" for row in rows],
         "neuron": [f"{row['layer']}.{row['neuron']} {row['polarity'].replace('-', MINUS)}" for row in rows],
-        "MCC (val.)": [_text(row["validation_mcc"]) for row in rows],
-        "MCC (test)": [_with_interval(row) for row in rows],
-        "F1": [_text(row["test_f1_score"]) for row in rows],
+        "MCC (val.)": [score_text(row["validation_mcc"]) for row in rows],
+        "MCC (test)": [
+            interval_text(*(row[f"test_mcc{end}"] for end in ("", "_low", "_high"))) for row in rows
+        ],
+        "F1": [score_text(row["test_f1_score"]) for row in rows],
         "≥ 0.8": [f"{row['neurons_80']:,}" for row in rows],
-        "direction": [_text(row["direction_test_mcc"]) for row in rows],
-        "shuffled": [_text(row["shuffled_test_mcc"]) for row in rows],
+        "direction": [score_text(row["direction_test_mcc"]) for row in rows],
+        "shuffled": [score_text(row["shuffled_test_mcc"]) for row in rows],
     }
     return pd.DataFrame(cells, index=pd.Index([row["feature"] for row in rows], name="Feature"))
 
@@ -74,13 +74,13 @@ def _caption(features: pd.DataFrame, model: str, neurons: int) -> str:
     return CAPTION.format(model=model, by=by, all=f"{neurons:,}")
 
 
-def _with_interval(row: Mapping[Any, Any]) -> str:
-    """``0.93 [0.90, 0.95]``."""
-    low, high = row["test_mcc_low"], row["test_mcc_high"]
+def interval_text(value: float, low: float, high: float) -> str:
+    """``0.93 [0.90, 0.95]``; without an interval the value alone."""
     if not (math.isfinite(low) and math.isfinite(high)):
-        return _text(row["test_mcc"])
-    return f"{_text(row['test_mcc'])} [{_text(low)}, {_text(high)}]"
+        return score_text(value)
+    return f"{score_text(value)} [{score_text(low)}, {score_text(high)}]"
 
 
-def _text(value: float) -> str:
+def score_text(value: float) -> str:
+    """Two decimals; a dash where there is no value."""
     return f"{value:.2f}".replace("-", MINUS) if math.isfinite(value) else NONE

@@ -35,6 +35,7 @@ from rwcore.studies.probe_layers import (
     KeepTask,
     Kept,
     LayerTask,
+    control_layer,
     keep_best,
     probe_layer,
     read_kept,
@@ -48,6 +49,7 @@ from rwcore.weights.shape import read_shape
 DEFINITION = "probes/1"
 CURVE_DEFINITION = "sparsity_curve/1"
 BEST = "best"
+KEPT = 512
 
 Task = TypeVar("Task")
 
@@ -62,7 +64,7 @@ class ProbeOptions:
         seed: Of the split and the controls; None for 0, and as published 42.
         trials: Random bases that neurons are compared with; 0 for no controls.
         kept: Neurons of a layer whose activations are kept for a feature, those of the largest mean
-            difference on training examples.
+            difference on training examples; None for all.
         layers: Layers that are probed; None for all.
         curves: Layers that have curves: ``best`` for each feature's best layer, or numbers.
         curve: What the curves are drawn over.
@@ -74,7 +76,7 @@ class ProbeOptions:
     convention: Convention = "fixed"
     seed: int | None = None
     trials: int = 1
-    kept: int = 512
+    kept: int | None = KEPT
     layers: tuple[int, ...] | None = None
     curves: str | tuple[int, ...] = BEST
     curve: CurveOptions = field(default_factory=CurveOptions)
@@ -82,7 +84,8 @@ class ProbeOptions:
     def __post_init__(self) -> None:
         require_choice("convention", self.convention, CONVENTIONS)
         require_least("random bases", self.trials, 0)
-        require_least("kept neurons", self.kept, 1)
+        if self.kept is not None:
+            require_least("kept neurons", self.kept, 1)
         if isinstance(self.curves, str):
             require_choice("curves", self.curves, (BEST,))
 
@@ -143,7 +146,7 @@ class ProbeStudy:
     @cached_property
     def unsplit(self) -> tuple[Unsplit, ...]:
         """The features that cannot be probed, because a part of their split has one class only."""
-        return tuple(one for data in self.datasets for one in read_unsplit(self._tasks(data)))
+        return tuple(one for data in self.datasets for one in read_unsplit(self.tasks(data)))
 
     @cached_property
     def probed(self) -> tuple[FeatureDataset, ...]:
@@ -152,7 +155,7 @@ class ProbeStudy:
         Raises:
             OptionError: There is none.
         """
-        found = tuple(data for data in self.datasets if read_tasks(self._tasks(data)))
+        found = tuple(data for data in self.datasets if read_tasks(self.tasks(data)))
         if not found:
             raise OptionError(
                 "no feature has both classes in train, validation and test: "
@@ -175,7 +178,12 @@ class ProbeStudy:
 
     def kept(self, probes: DatasetProbes, feature: int, layer: int) -> Kept:
         """The activations that were kept of a feature and layer."""
-        return read_kept(self._store.path(self._keep_key(probes.atlas, probes.data, feature, layer)))
+        return read_kept(self._store.path(self.kept_key(probes, feature, layer)))
+
+    def kept_key(self, probes: DatasetProbes, feature: int, layer: int) -> ArtefactKey:
+        """What the activations that were kept of a feature and layer are a function of."""
+        named = {"layer": layer, "feature": probes.atlas.tasks[feature].name, "kept": self.options.kept}
+        return ArtefactKey.of("probe-neurons", DEFINITION, **self._fields(probes.data), **named)
 
     def curves(self, probes: DatasetProbes) -> pd.DataFrame:
         """The sparsity curves of a data set's features at the layers of `ProbeOptions.curves`.
@@ -185,7 +193,7 @@ class ProbeStudy:
             neurons of the layer.
         """
         atlas, data = probes.atlas, probes.data
-        pairs = self._pairs(atlas)
+        pairs = self.pairs(atlas)
         curve = replace(self.options.curve, convention=self.options.convention)
         tasks = [
             CurveTask(
@@ -193,11 +201,11 @@ class ProbeStudy:
                 ArtefactKey.of(
                     "probe-curves",
                     CURVE_DEFINITION,
-                    kept=dict(self._keep_key(atlas, data, feature, layer).fields),
+                    kept=dict(self.kept_key(probes, feature, layer).fields),
                     curve=asdict(curve),
                 ),
-                self._store.path(self._keep_key(atlas, data, feature, layer)),
-                self._tasks(data),
+                self._store.path(self.kept_key(probes, feature, layer)),
+                self.tasks(data),
                 feature,
                 curve,
             )
@@ -217,7 +225,7 @@ class ProbeStudy:
         Features whose best layer has no curves, so that nothing was kept of it, are not there.
         """
         best = best_neurons(probes.atlas)
-        kept = {(number, layer) for number, layer in self._pairs(probes.atlas)}
+        kept = {(number, layer) for number, layer in self.pairs(probes.atlas)}
         return {
             task.name: self.kept(probes, number, best[task.name][0]).best
             for number, task in enumerate(probes.atlas.tasks)
@@ -263,13 +271,45 @@ class ProbeStudy:
         return found
 
     def _probed(self, data: FeatureDataset, examples: Callable[[], Examples]) -> DatasetProbes:
-        folder = self._tasks(data)
+        self._layers(data, examples, probe_layer, self._layer_key, "probes")
+        folders = [self._store.path(self._layer_key(data, layer)) for layer in self.layers]
+        arrays = [read_arrays(one / ATLAS) for one in folders]
+        atlas = Atlas(
+            self.weights.local.spec.id,
+            tuple(read_tasks(self.tasks(data))),
+            self.layers,
+            read_shape(self.weights.local).n_layers,
+            {name: torch.stack([one[name] for one in arrays]) for name in COLUMNS},
+            data.aggregation,
+        )
+        return DatasetProbes(data, atlas, self._controls(data, examples))
+
+    def _controls(self, data: FeatureDataset, examples: Callable[[], Examples]) -> pd.DataFrame:
+        if not self.options.trials:
+            return pd.DataFrame()
+        self._layers(data, examples, control_layer, self._control_key, "controls")
+        folders = [self._store.path(self._control_key(data, layer)) for layer in self.layers]
+        tables = [
+            read_table(one / CONTROLS).assign(layer=layer)
+            for one, layer in zip(folders, self.layers, strict=True)
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def _layers(
+        self,
+        data: FeatureDataset,
+        examples: Callable[[], Examples],
+        function: Callable[[LayerTask], Path],
+        key: Callable[[FeatureDataset, int], ArtefactKey],
+        desc: str,
+    ) -> None:
+        """Make the artefacts of the layers that have none."""
         missing = [
             LayerTask(
                 self._store,
-                self._layer_key(data, layer),
+                key(data, layer),
                 examples(),
-                folder,
+                self.tasks(data),
                 data.name,
                 layer,
                 self.options.convention,
@@ -278,35 +318,18 @@ class ProbeStudy:
                 self.forward.threads,
             )
             for layer in self.layers
-            if not self._there(self._layer_key(data, layer))
+            if not self._there(key(data, layer))
         ]
-        self._map(probe_layer, missing, f"probes for {data.name}")
-        folders = [self._store.path(self._layer_key(data, layer)) for layer in self.layers]
-        arrays = [read_arrays(one / ATLAS) for one in folders]
-        controls = [
-            read_table(one / CONTROLS).assign(layer=layer)
-            for one, layer in zip(folders, self.layers, strict=True)
-            if self.options.trials
-        ]
-        atlas = Atlas(
-            self.weights.local.spec.id,
-            tuple(read_tasks(folder)),
-            self.layers,
-            read_shape(self.weights.local).n_layers,
-            {name: torch.stack([one[name] for one in arrays]) for name in COLUMNS},
-            data.aggregation,
-        )
-        together = pd.concat(controls, ignore_index=True) if controls else pd.DataFrame()
-        return DatasetProbes(data, atlas, together)
+        self._map(function, missing, f"{desc} for {data.name}")
 
     def _keep(self, probes: DatasetProbes, examples: Callable[[], Examples]) -> None:
         atlas, data = probes.atlas, probes.data
         missing = [
             KeepTask(
                 self._store,
-                self._keep_key(atlas, data, feature, layer),
+                self.kept_key(probes, feature, layer),
                 examples(),
-                self._tasks(data),
+                self.tasks(data),
                 self._store.path(self._layer_key(data, layer)),
                 data.name,
                 feature,
@@ -314,12 +337,12 @@ class ProbeStudy:
                 self.options.kept,
                 int(atlas.quality(feature)[self.layers.index(layer)].argmax()),
             )
-            for feature, layer in self._pairs(atlas)
-            if not self._there(self._keep_key(atlas, data, feature, layer))
+            for feature, layer in self.pairs(atlas)
+            if not self._there(self.kept_key(probes, feature, layer))
         ]
         self._map(keep_best, missing, f"best neurons for {data.name}")
 
-    def _pairs(self, atlas: Atlas) -> list[tuple[int, int]]:
+    def pairs(self, atlas: Atlas) -> list[tuple[int, int]]:
         """Numbers of features and of the layers where they have curves."""
         best, curves = best_neurons(atlas), self.options.curves
         return [
@@ -332,7 +355,8 @@ class ProbeStudy:
         if tasks:
             self.weights.engine.map(function, tasks, desc=desc)
 
-    def _tasks(self, data: FeatureDataset) -> Path:
+    def tasks(self, data: FeatureDataset) -> Path:
+        """Folder of the features of a data set, split."""
         return keep_tasks(data, self._store, convention=self.options.convention, seed=self.options.seed)
 
     def _there(self, key: ArtefactKey) -> bool:
@@ -349,9 +373,8 @@ class ProbeStudy:
         }
 
     def _layer_key(self, data: FeatureDataset, layer: int) -> ArtefactKey:
-        fields = {**self._fields(data), "layer": layer, "trials": self.options.trials}
-        return ArtefactKey.of("probes", DEFINITION, **fields)
+        return ArtefactKey.of("probes", DEFINITION, **self._fields(data), layer=layer)
 
-    def _keep_key(self, atlas: Atlas, data: FeatureDataset, feature: int, layer: int) -> ArtefactKey:
-        named = {"layer": layer, "feature": atlas.tasks[feature].name, "kept": self.options.kept}
-        return ArtefactKey.of("probe-neurons", DEFINITION, **self._fields(data), **named)
+    def _control_key(self, data: FeatureDataset, layer: int) -> ArtefactKey:
+        fields = {**self._fields(data), "layer": layer, "trials": self.options.trials}
+        return ArtefactKey.of("probe-controls", DEFINITION, **fields)

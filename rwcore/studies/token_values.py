@@ -5,7 +5,7 @@ A process that was killed goes on where it stopped (see `rwcore.studies.batch_fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
@@ -39,6 +39,30 @@ TokenValues = dict[str, Float[Tensor, " token"]]
 
 
 @dataclass(frozen=True)
+class ValuesOfNeurons(Mapping[Pair, TokenValues]):
+    """`QUANTITIES` of neurons at every token, float32, read one neuron at a time when it is asked for.
+
+    Attributes:
+        folder: Their artefact; None if there are no neurons.
+        neurons: Layer and number of each, each once.
+    """
+
+    folder: Path | None
+    neurons: tuple[Pair, ...]
+
+    def __getitem__(self, pair: Pair) -> TokenValues:
+        if self.folder is None or pair not in self.neurons:
+            raise KeyError(pair)
+        return read_arrays(self.folder / _file(pair))
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.neurons)
+
+    def __len__(self) -> int:
+        return len(self.neurons)
+
+
+@dataclass(frozen=True)
 class _ValueFiles(Sweep):
     """A sweep that keeps every token of every row."""
 
@@ -47,8 +71,10 @@ class _ValueFiles(Sweep):
 
 def token_values(
     weights: WeightStudy, corpus: TokenCorpus, neurons: Sequence[Pair], options: ForwardOptions
-) -> dict[Pair, TokenValues]:
+) -> ValuesOfNeurons:
     """`QUANTITIES` of neurons at every token of a corpus, as the model computes them, float32.
+
+    All of them are computed or found now; they come into memory one neuron at a time.
 
     Args:
         weights: The weight study of the model; its store and engine serve here too.
@@ -64,7 +90,7 @@ def token_values(
     wanted, shape = sorted({*neurons}), read_shape(weights.local)
     NeuronSet.of("chosen neurons", wanted).require_within(shape.n_layers, shape.d_mlp)
     if not wanted:
-        return {}
+        return ValuesOfNeurons(None, ())
     forward = forward_fields(weights, corpus, options)
     pairs = [list(pair) for pair in wanted]
     # The software too: what was begun with other versions does not go on.
@@ -85,7 +111,7 @@ def token_values(
         return collect(stopwatch, batches=len(sweep.plans), batches_before=len(sweep.plans) - run)
 
     folder = weights.store.get_or_compute(key, compute)
-    return {pair: read_arrays(folder / _file(pair)) for pair in neurons}
+    return ValuesOfNeurons(folder, tuple(dict.fromkeys(neurons)))
 
 
 def _swept(

@@ -12,6 +12,7 @@ import pandas as pd
 from rwcore.models.locate import locate
 from rwcore.models.spec import LocalModel, ModelSpec
 from rwcore.parallel import Engine, InProcess
+from rwcore.probing.weight_statistics import has_input_biases, neuron_weights
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import progress
 from rwcore.stats.classes import class_counts, class_totals
@@ -27,8 +28,10 @@ from rwcore.weights.shape import read_shape
 
 DEFINITION = "weights/1"
 NULL_DEFINITION = "null_regions/1"
+PRODUCT_DEFINITION = "bias_products/1"
 ARRAYS = "statistics.safetensors"
 REGIONS = "null_regions.parquet"
+PRODUCTS = "products.parquet"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,25 @@ class WeightStudy:
     def norm_ranges(self) -> pd.DataFrame:
         """Smallest and largest norms; see `rwcore.stats.norms.norm_ranges`."""
         return norm_ranges(self.statistics)
+
+    @cached_property
+    def products(self) -> pd.DataFrame | None:
+        """Input bias times norm of the input vector, by layer; None where the MLPs have no input biases.
+
+        See `rwcore.probing.weight_statistics.NeuronWeights.by_layer`.
+        """
+        if not has_input_biases(self.local):
+            return None
+
+        def compute(folder: Path) -> dict[str, object]:
+            stopwatch = Stopwatch()
+            # The sign of a gate would turn the input vector round, and not its bias.
+            weights = mlp_weights(self.local, processing=self.processing)
+            write_table(folder / PRODUCTS, neuron_weights(weights).by_layer())
+            return self._facts(stopwatch)
+
+        folder = self.store.get_or_compute(self._key("weight-products", PRODUCT_DEFINITION), compute)
+        return read_table(folder / PRODUCTS)
 
     def null_regions(self, layers: Sequence[int] | None = None) -> pd.DataFrame:
         """Mismatched-pair regions (columns layer, cosine, low, high, undefined); kept layer by layer.

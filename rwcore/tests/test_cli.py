@@ -66,7 +66,8 @@ def commands() -> dict[tuple[str, ...], Any]:
 def test_the_commands_are_those_of_the_design() -> None:
     tops = {words[0] for words in commands()}
     studies = {"weights", "activations", "frequencies", "roles", "neurons", "explorer"}
-    studies |= {"ablate", "generate", "trace", "attributes", "probe", "heads", "pages", "serve"}
+    studies |= {"ablate", "generate", "trace", "attributes", "probe", "probe-trends", "stimuli", "pages"}
+    studies |= {"heads", "serve"}
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}

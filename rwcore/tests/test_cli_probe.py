@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.letters import save_letters
 from fixtures.tiny import SIZES, build
-from rwcore.studies.probe_export import COLUMNS, CONTEXT_COLUMNS, SCHEMA
+from rwcore.studies.probe_export import COLUMNS, CONTEXT_COLUMNS, SCHEMA, SUPERPOSITION_COLUMNS
 from rwcore.tests.command_line import (
     assert_all_listed,
     assert_explained,
@@ -55,6 +55,28 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(path: Path, lines: list[dict[str, object]]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def test_data_sets_are_made_by_the_convention_of_the_probes(model: Path, tmp_path: Path) -> None:
+    """As published short documents are dropped."""
+    draw = random.Random(1)
+    lines = [
+        {
+            "text": "".join(draw.choice("abcd ") for _ in range(80 if n % 3 else 40)),
+            "language": ["de", "fr"][n % 2],
+        }
+        for n in range(180)
+    ]
+    write(tmp_path / "texts.jsonl", lines)
+    asked = ("--features", f"natural_languages:{tmp_path / 'texts.jsonl'}", "--no-curves", "--no-plots")
+    common = ("--device", "cpu", "--least", 20, "--trials", 0)
+    examples = {}
+    for name, more in (("fixed", ()), ("published", ("--as-published",))):
+        done = rwcore("probe", model, *asked, *common, *more, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        (one,) = json.loads((tmp_path / name / "manifest.json").read_text())["datasets"]
+        examples[name] = one["examples"]
+    assert examples == {"fixed": 180, "published": 120}
 
 
 def test_two_files_of_ones_own(model: Path, features: Path, tmp_path: Path) -> None:
@@ -141,6 +163,33 @@ def test_context_neurons(model: Path, features: Path, tmp_path: Path) -> None:
     assert_all_listed(manifest, tmp_path / "out")
 
 
+def test_random_bases(model: Path, features: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--superposition", "--trials", 2, "--layers", "0,1", "--methods", "mean_dif", "--k", "1,2")
+    letters = features / "letters.jsonl"
+    done = rwcore(
+        "probe", model, "--features", letters, *words, "--least", 20, "--device", "cpu", "--out", out
+    )
+    assert done.code == 0, done.err
+    assert "neurons beside random bases" in done.out
+    written = {name for name in SUPERPOSITION_COLUMNS if (out / name).is_file()}
+    assert {*SUPERPOSITION_COLUMNS} - written == {"superposition_joint.csv"}
+    for name in SUPERPOSITION_COLUMNS:
+        assert [*SUPERPOSITION_COLUMNS[name]] == documented(f"Probes: `{name}`")
+        if name in written:
+            assert pd.read_csv(out / name).columns.tolist() == documented(f"Probes: `{name}`")
+    ranks = pd.read_csv(out / "superposition_ranks.csv")
+    assert ranks.groupby(["layer", "control"])["trials"].max().tolist() == [1, 2, 2] * 2
+    loss = pd.read_csv(out / "superposition_loss.csv")
+    assert loss[["layer", "k"]].to_numpy().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    drawn = {name for name in names(out) if name.startswith("superposition_") and name.endswith(".png")}
+    assert drawn == {f"superposition_{kind}_letters_{n}.png" for kind in ("ranks", "loss") for n in (0, 1)}
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["options"]["superposition"] is True
+    assert manifest["measure"]["kept"] is None
+    assert_all_listed(manifest, out)
+
+
 def test_no_classes_of_text(model: Path, features: Path, tmp_path: Path) -> None:
     path = features / "letters.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -222,6 +271,9 @@ def test_bad_files(model: Path, tmp_path: Path, make: Callable[[Path], Path], pa
         (("--layers", "last"), ["'last'"]),
         (("--no-curves", "--exact", "2"), ["--exact", "--no-curves"]),
         (("--features", "langauges"), ["langauges", "languages"]),
+        (("--superposition", "--trials", 0), ["--superposition", "--trials 1 or more and curves"]),
+        (("--superposition", "--no-curves"), ["--superposition", "--trials 1 or more and curves"]),
+        (("--superposition", "--methods", "exact"), ["--superposition", "mean_dif"]),
         (("--top", 0), ["--top"]),
         (("--tokens", 0), ["--tokens"]),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,10 +72,22 @@ def test_the_whole_data_set_is_fetched_and_its_commit_is_known(hub: Hub) -> None
         source_identity(SPEC)
     folder = fetch(SPEC)
     assert hub.asked == [("NeelNanda/pile-10k", None)]
-    assert hub.downloads == [{"name": "NeelNanda/pile-10k", "repo_type": "dataset", "revision": None}]
+    asked = {"name": "NeelNanda/pile-10k", "repo_type": "dataset", "revision": None, "allow_patterns": None}
+    assert hub.downloads == [asked]
     assert folder.name == COMMIT
     assert source_identity(SPEC) == f"commit:{COMMIT}"
     assert [document.text for document in documents(SPEC)] == ["text 0", "text 1", "text 2"]
+
+
+def test_only_the_files_that_a_corpus_names_are_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = replace(SPEC, files=("a.*",))
+    # Room for this file, not for the other one.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=len(FILES["a.jsonl"])))
+    monkeypatch.setitem(FILES, "train.jsonl", json_lines(rows_of(0, 9)))
+    fetch(spec)
+    assert [one["allow_patterns"] for one in hub.downloads] == [["a.*"]]
+    with pytest.raises(CorpusError, match="are free"):
+        fetch(replace(spec, location="org/other", files=()))
 
 
 CASES = {

@@ -95,6 +95,51 @@ def test_one_document_is_found_without_the_ones_before(hub: Path, seed: int | No
         document(spec, 140)
 
 
+# --- labels
+
+
+def of_sources(*sources: str) -> list[dict[str, object]]:
+    """Rows as the Pile has them."""
+    return [{"text": f"text {n}", "meta": {"pile_set_name": name}} for n, name in enumerate(sources)]
+
+
+NAMED = (("source", "meta.pile_set_name"),)
+
+
+@pytest.mark.parametrize("jsonl", [True, False])
+def test_documents_of_one_source_are_chosen_and_named(hub: Path, jsonl: bool) -> None:
+    rows = of_sources(*["ArXiv", "Github", "ArXiv", "EuroParl"] * 50)
+    files = {"test.jsonl": json_lines(rows)} if jsonl else {"data/test-00000-of-00001.parquet": parquet(rows)}
+    spec = replace(lay_out(hub, files), split="test", labels=NAMED, where=(("source", "ArXiv"),))
+    found = list(documents(spec))
+    assert [one.text for one in found] == [f"text {n}" for n in range(0, 200, 2)]
+    assert found[1] == Document("test:2", "text 2", {"meta.pile_set_name": "ArXiv", "source": "ArXiv"})
+    by_field = replace(spec, labels=(), where=(("meta.pile_set_name", "ArXiv"),))
+    assert texts(by_field) == [one.text for one in found]
+    # The shuffle and the choice are of those that are left.
+    some = replace(spec, shuffle_seed=3, documents=10)
+    assert texts(some) == [found[n].text for n in order(100, 3, 10)]
+    assert document(some, 4).text == texts(some)[4]
+
+
+def test_a_source_that_no_document_is_of(hub: Path) -> None:
+    spec = lay_out(hub, {"test.jsonl": json_lines(of_sources("Github"))})
+    spec = replace(spec, split="test", labels=NAMED, where=(("source", "ArXiv"),))
+    with pytest.raises(CorpusError, match="no documents with source 'ArXiv'"):
+        texts(spec)
+
+
+def test_some_files_of_a_data_set_are_enough_where_no_others_are_wanted(hub: Path) -> None:
+    spec = replace(lay_out(hub, {"test.jsonl": json_lines(ROWS)}), split="test", files=("test.jsonl",))
+    assert len(texts(spec)) == 6
+    with pytest.raises(CorpusError, match=r"there is no file val\.\*") as caught:
+        texts(replace(spec, files=("test.jsonl", "val.*")))
+    assert (
+        caught.value.remedy
+        == "hf download org/texts --repo-type dataset --include test.jsonl --include 'val.*'"
+    )
+
+
 # --- formats
 
 ROWS = rows_of(0, 6)

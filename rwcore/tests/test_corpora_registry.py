@@ -65,6 +65,27 @@ def test_recipes_in_words(name: str, words: str):
     assert find(name).describe() == words
 
 
+def test_the_splits_of_the_pile():
+    for name, split in (("pile-test", "test"), ("pile-validation", "validation")):
+        papers = find(f"{name}-arxiv")
+        assert {find(name).split, papers.split, find(f"{name}-uncopyrighted").split} == {split}
+        assert papers.location == find(name).location
+        assert papers.where == (("source", "ArXiv"),)
+        assert find(name).where == ()
+        assert find(name).labels == papers.labels == (("source", "meta.pile_set_name"),)
+    assert find("pile-test-uncopyrighted").files == ("test.jsonl.zst",)
+    assert "all documents with source 'ArXiv', one a row" in find("pile-test-arxiv").describe()
+
+
+def test_recipes_lead_back_to_their_corpus():
+    for spec in registry().values():
+        assert CorpusSpec.from_recipe(spec.recipe()) == spec
+    assert "labels" not in find("pile-10k").recipe()
+    assert find("pile-test-arxiv").recipe()["where"] == {"source": "ArXiv"}
+    with pytest.raises(OptionError, match="only data sets of the hub have files"):
+        CorpusSpec("x", "handmade", files=("a",))
+
+
 def test_every_part_of_a_recipe_is_in_its_words():
     plain = CorpusSpec("x", "handmade")
     others = [

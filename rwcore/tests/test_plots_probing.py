@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle, StepPatch
 
 from rwcore.plots.context_neuron import context_neuron_figure
 from rwcore.plots.counts import PaletteName
+from rwcore.plots.joint_activations import joint_activations_figure
 from rwcore.plots.probe_depth import probe_depth_figure
 from rwcore.plots.probe_layers import probe_layers_figure
 from rwcore.plots.probe_names import feature_label, method_lines, score_label
@@ -23,6 +24,7 @@ from rwcore.plots.probe_ranks import probe_ranks_figure
 from rwcore.plots.sparsity_curves import sparsity_curves_figure
 from rwcore.plots.sparsity_layers import sparsity_layers_figure
 from rwcore.plots.style import CYCLE, PAPER_CYCLE, Look
+from rwcore.plots.superposition_loss import superposition_loss_figure
 from rwcore.probing.sparsity import METHODS
 
 SIZES = (1, 2, 4, 16, 256)
@@ -242,6 +244,81 @@ def test_ranks_show_the_mean_and_the_range_of_the_trials() -> None:
     assert "band:neurons" not in drawn
 
 
+def increases() -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+    rows = []
+    for feature in ("a_b", "c"):
+        for method in ("mean_dif", "telescopic"):
+            for k in reversed(SIZES):
+                low, percent, high = np.sort(generator.normal(20, 40, 3))
+                rows.append((feature, method, k, percent, low, high))
+    return pd.DataFrame(rows, columns=["feature", "method", "k", "percent", "low", "high"])
+
+
+def test_losses_of_bases_are_percents_about_zero() -> None:
+    table = increases()
+    figure = superposition_loss_figure(table)
+    assert [axes.get_title() for axes in figure.axes] == ["a b", "c"]
+    assert texts(figure) == ["mean difference", "adaptive thresholding"]
+    wanted = table.query("feature == 'c' and method == 'telescopic'").sort_values("k")
+    axes = figure.axes[1]
+    drawn = named(axes)
+    assert drawn["telescopic"].get_xdata().tolist() == [*SIZES]
+    assert drawn["telescopic"].get_ydata().tolist() == wanted["percent"].tolist()
+    corners = drawn["range:telescopic"].get_paths()[0].vertices
+    at = corners[corners[:, 0] == 16][:, 1]
+    np.testing.assert_allclose([at.min(), at.max()], wanted[["low", "high"]].to_numpy()[3])
+    assert list(drawn["zero"].get_ydata()) == [0, 0]
+    low, high = axes.get_ylim()
+    assert low < min(0, table["low"].min())
+    assert high > table["high"].max()
+
+
+def joint(neurons: int = 5) -> pd.DataFrame:
+    generator = np.random.default_rng(4)
+    kinds = ["positive", "missing_first", "missing_second", "positive"]
+    rows = [
+        (example, kind, place, 3, str(100 + place), generator.normal())
+        for place in range(1, neurons + 1)
+        for example, kind in enumerate(kinds)
+    ]
+    return pd.DataFrame(rows, columns=["example", "kind", "place", "layer", "neuron", "activation"])
+
+
+def test_joint_activations_have_a_panel_for_each_two_neurons() -> None:
+    table = joint()
+    figure = joint_activations_figure(table)
+    assert len(figure.axes) == 10
+    values = table.pivot_table("activation", "example", "place")
+    pairs = [(1, place) for place in range(2, 6)] + [(2, place) for place in range(3, 6)]
+    for axes, (x, y) in zip(figure.axes, pairs, strict=False):
+        drawn = named(axes)
+        for kind, examples in (("positive", [0, 3]), ("missing_first", [1]), ("missing_second", [2])):
+            assert drawn[kind].get_xdata().tolist() == values.loc[examples, x].tolist()
+            assert drawn[kind].get_ydata().tolist() == values.loc[examples, y].tolist()
+    assert [axes.get_ylabel() for axes in figure.axes[:4]] == [f"3.{place}" for place in range(102, 106)]
+    assert figure.axes[-1].get_xlabel() == "3.104"
+    assert texts(figure)[0] == "both words (2)"
+    assert len(joint_activations_figure(joint(2)).axes) == 1
+    assert len(joint_activations_figure(joint(1)).axes) == 1
+
+
+@pytest.mark.parametrize("palette", ["paper", "accessible"])
+def test_kinds_of_occurrences_differ_in_colour_and_mark(palette: PaletteName) -> None:
+    drawn = named(joint_activations_figure(joint(), palette_name=palette).axes[0])
+    assert len({to_rgb(line.get_color()) for line in drawn.values()}) == 3
+    assert len({line.get_marker() for line in drawn.values()}) == 3
+
+
+@pytest.mark.parametrize("neurons", [2, 5])
+def test_the_legend_of_joint_activations_covers_no_panel(neurons: int) -> None:
+    figure = joint_activations_figure(joint(neurons), title="A model, a pair")
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    for axes in figure.axes:
+        assert not axes.get_window_extent().overlaps(legend)
+
+
 def histogram() -> pd.DataFrame:
     edges = np.linspace(-2.0, 3.0, 6)
     inside, outside = [0, 1, 4, 10, 5], [500, 300, 150, 50, 0]
@@ -308,6 +385,8 @@ def test_every_figure_draws_in_both_looks(look: Look) -> None:
         probe_layers_figure(layers(), look=look, title="m"),
         probe_depth_figure(layers(), look=look, title="m"),
         probe_ranks_figure(ranks(), look=look, title="m"),
+        superposition_loss_figure(increases(), look=look, title="m"),
+        joint_activations_figure(joint(), look=look, title="m"),
         context_neuron_figure(histogram(), losses(), own="French", look=look, title="m"),
     ):
         figure.draw_without_rendering()

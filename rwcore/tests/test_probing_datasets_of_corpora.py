@@ -54,6 +54,24 @@ def test_labels_of_documents(tmp_path: Path) -> None:
     assert {one.name for one in found.features} == {"de", "fr"}
 
 
+def test_data_sets_are_made_by_the_convention_that_is_asked_for(tmp_path: Path) -> None:
+    """As published only whole rows are kept, and the last token is not pooled."""
+    path = tmp_path / "texts.jsonl"
+    lines = [
+        {"text": f"{number:02} " * (100 + 7 * number), "language": ["de", "fr"][number % 2]}
+        for number in range(30)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (fixed,) = find_features(f"natural_languages:{path}", encoder(), least=5)
+    (published,) = find_features(f"natural_languages:{path}", encoder(), least=5, convention="as_published")
+    assert len(fixed.corpus) == 30
+    assert int(fixed.valid.sum()) == fixed.corpus.n_tokens - 30
+    # From 171 words of three letters on.
+    assert set(published.corpus.lengths.tolist()) == {512}
+    assert len(published.corpus) == 19
+    assert int(published.valid.sum()) == 19 * 510
+
+
 def test_a_treebank(tmp_path: Path) -> None:
     found = features_of(f"treebank:{bank(tmp_path)}", encoder(), least=1)
     assert found is not None

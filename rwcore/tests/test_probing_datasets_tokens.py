@@ -245,6 +245,7 @@ def test_prose() -> None:
     found = {name: [text[a:b] for a, b in spans] for name, spans in prose_spans(text).items()}
     assert found["first_word_of_sentence"] == ["It", "He", "new"]
     assert found["sign_ends_sentence"] == [".", ".", "?"]
+    assert found["end_of_sentence"] == found["sign_ends_sentence"]
     assert found["in_brackets"] == ["and left"]
     assert found["in_quotation_marks"] == ["go on!"]
 

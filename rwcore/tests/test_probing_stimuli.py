@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from rwcore.corpora.tokens import TokenCorpus
 from rwcore.errors import OptionError
 from rwcore.probing.errors import ProbeError
-from rwcore.probing.stimuli import choose_tokens, exciting_tokens, prefix_groups, share_above, token_summary
+from rwcore.probing.stimuli import (
+    choose_tokens,
+    distinct_groups,
+    exciting_tokens,
+    prefix_groups,
+    share_above,
+    token_summary,
+    top_tokens,
+)
 from rwcore.tests.corpus_makers import rows_corpus
 
 VOCAB = 12
@@ -55,6 +64,14 @@ def test_exciting_tokens_are_words_that_are_seen_often() -> None:
     assert exciting_tokens(summary, STRINGS, by="count", top=99)["count"].is_monotonic_decreasing
     with pytest.raises(OptionError, match="top"):
         exciting_tokens(summary, STRINGS, top=0)
+
+
+def test_bytes_that_are_no_character_are_no_words() -> None:
+    corpus, values = placed()
+    summary = token_summary(values, corpus)
+    strings = {**STRINGS, 0: "\udce2", 1: "a\udce2"}
+    assert not {0, 1} & {*exciting_tokens(summary, strings, top=99)["token"]}
+    assert not {0, 1} & {*choose_tokens(summary, strings)["token"]}
 
 
 def test_tokens_that_are_sometimes_high_are_chosen() -> None:
@@ -137,3 +154,51 @@ def test_values_of_another_corpus_are_refused() -> None:
     for function in (lambda: token_summary(values[1:], corpus), lambda: prefix_groups(values[1:], corpus, 2)):
         with pytest.raises(ProbeError, match="values are given"):
             function()
+
+
+def test_of_nested_groups_the_higher_one_stays() -> None:
+    prefixes = [(5,), (4, 5), (3, 4, 5), (9,), (8, 9), (7,)]
+    groups = pd.DataFrame(
+        {
+            "prefix": pd.Series(prefixes, dtype=object),
+            "length": [len(prefix) for prefix in prefixes],
+            "mean": [1.0, 3.0, 2.0, 2.5, 2.5, 0.5],
+        }
+    )
+    assert distinct_groups(groups, 9)["prefix"].tolist() == [(4, 5), (9,), (7,)]
+    assert distinct_groups(groups, 2)["prefix"].tolist() == [(4, 5), (9,)]
+    assert len(distinct_groups(groups.head(0), 2)) == 0
+
+
+def test_top_tokens_are_counted_and_compared_with_chance() -> None:
+    corpus, values = placed(rows=100)  # 2,000 tokens: 20 places
+    values[:] = 0
+    places = (corpus.tokens == 3).nonzero()[:12, 0], (corpus.tokens == 7).nonzero()[:8, 0]
+    for place in places:
+        values[place] = 5
+    found = top_tokens(values, corpus)
+    assert (found.places, found.tokens, found.half) == (20, 2, 1)
+    values[places[0][:4]] = -1
+    values[(corpus.tokens == 9).nonzero()[:4, 0]] = 4
+    assert (top_tokens(values, corpus).tokens, top_tokens(values, corpus).half) == (3, 2)
+    where = corpus.tokens != 7
+    assert top_tokens(values, corpus, where=where).tokens == len({3, 9, *_earliest(values, corpus, where)})
+
+
+def _earliest(values: torch.Tensor, corpus: TokenCorpus, where: torch.Tensor) -> list[int]:
+    """Tokens of the places that fill the rest: of equal values the earlier ones."""
+    places = math.ceil(0.01 * int(where.sum()))
+    high = int((where & (values > 0)).sum())
+    rest = (where & (values == 0)).nonzero()[: places - high, 0]
+    return corpus.tokens[rest].tolist()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 1.0])
+def test_tokens_by_chance_are_the_mean_over_draws(share: float) -> None:
+    corpus, values = placed(rows=10, seed=3)
+    found = top_tokens(values, corpus, share=share)
+    generator = np.random.default_rng(0)
+    ids = corpus.tokens.numpy()
+    drawn = [len({*generator.choice(ids, found.places, replace=False).tolist()}) for _ in range(3000)]
+    assert found.by_chance == pytest.approx(np.mean(drawn), abs=0.05)
+    assert found.tokens == len({*ids[np.argsort(-values.numpy())[: found.places]].tolist()})

@@ -75,11 +75,14 @@ def test_log_losses_are_compared_k_by_k() -> None:
     found = log_loss_increase(neurons, directions)
     assert found["k"].tolist() == [1, 2]
     assert found["percent"].tolist() == pytest.approx([20, -25])
+    assert found["low"].tolist() == pytest.approx([0, -25])
+    assert found["high"].tolist() == pytest.approx([40, -25])
+    assert found["trials"].tolist() == [2, 1]
 
 
 def pairs() -> FeatureDataset:
-    """Rows that end at the probed token; 7 is the second word, 5 the first."""
-    corpus = rows_corpus([[1, 5, 7], [1, 6, 7], [1, 5, 8], [1, 5, 7]])
+    """Rows that end at the probed token; 7 and 9 are the second word, 5 is the first."""
+    corpus = rows_corpus([[1, 5, 7], [1, 6, 9], [1, 5, 8], [1, 5, 7]])
     last = corpus.offsets[1:] - 1
     label = torch.tensor([True, False, False, True])
     feature = Feature("high-school", "compound", torch.arange(4), label)
@@ -89,19 +92,19 @@ def pairs() -> FeatureDataset:
 def test_the_kinds_of_occurrences_are_told_by_their_token() -> None:
     data = pairs()
     kinds = ["positive", "missing_first", "missing_second", "positive"]
-    assert occurrence_kinds(data, "high-school") == kinds
+    assert occurrence_kinds(data, "high-school", [7, 9]) == kinds
     x = torch.arange(12.0).reshape(4, 3).half()
     found = joint_activations(x, kinds, ["0.4", "1.5", "1.6"], [2, 0, 1], most=2)
     assert found.columns.tolist() == ["kind", "1.6", "0.4"]
     assert found["1.6"].tolist() == [2, 5, 8, 11]
     assert found["kind"].tolist() == kinds
     with pytest.raises(ProbeError, match="no pair"):
-        occurrence_kinds(data, "blood-pressure")
+        occurrence_kinds(data, "blood-pressure", [7])
     rows = FeatureDataset(
         "rows", data.corpus, MEAN, None, torch.ones(12, dtype=torch.bool), data.features, data.group
     )
     with pytest.raises(ProbeError, match="no pair"):
-        occurrence_kinds(rows, "high-school")
+        occurrence_kinds(rows, "high-school", [7])
     with pytest.raises(ProbeError, match="have a kind"):
         joint_activations(x, kinds[1:], ["a", "b", "c"], [0])
 

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.slow  # all of it together
 
 SLUG = "sparse_probing"
 PAPER = load_paper(claims_dir() / SLUG)
-FILES = [module(name, claims_dir() / SLUG) for name in ("data_sets", "weights", "context", "tables")]
+FILES = [
+    module(name, claims_dir() / SLUG)
+    for name in ("data_sets", "weights", "context", "tables", "superposition")
+]
 TESTS = [test for file in FILES for name, test in vars(file).items() if name.startswith("test_")]
 NOBODY = Asked({}, (), papers_own=False)
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from fixtures.planted import GATED, plant
+from fixtures.tiny import build
 from rwcore.errors import NotGatedError, OptionError
 from rwcore.models.registry import find
 from rwcore.stats.null import beta_region
@@ -23,6 +24,7 @@ from rwcore.studies.export import ARRAYS, COLUMNS, SCHEMA, Export, export_weight
 from rwcore.studies.figure_kinds import FIGURES
 from rwcore.studies.weights import WeightStudy, weight_study
 from rwcore.tests.command_line import OUTPUTS, documented, plant_damaged, promises, section
+from rwcore.weights.mlp import mlp_weights
 
 # What happens to the files is tested often, what is in the figures once: drawing takes most of an export.
 FAST: dict[str, Any] = {"null": False}
@@ -65,7 +67,7 @@ def files_of(case: str) -> set[str]:
     ("model", "cases"),
     [
         ("llama", ["always"]),
-        ("gpt2", ["always", "plain classes"]),
+        ("gpt2", ["always", "plain classes", "input biases"]),
         ("damaged", ["always", "undefined neurons"]),
     ],
 )
@@ -266,11 +268,38 @@ def test_all_figures_are_written_and_listed(
     export = export_weights(studies[model], tmp_path / "out", plots=["all"], palette="accessible")
     gated = model != "gpt2"
     told = export.manifest["figures"]
-    assert told["drawn"] == [name for name, kind in FIGURES.items() if kind.missing(gated=gated) is None]
+    there = [kind.name for kind in FIGURES.values() if kind.missing(gated=gated, biases=not gated) is None]
+    assert told["drawn"] == there
     assert {*told["drawn"], *told["skipped"]} == {*FIGURES}
     assert (told["palette"], told["layers"]) == ("accessible", None)
     written = {path.stem for path in export.folder.iterdir() if path.suffix in (".pdf", ".png")}
     assert written == {*told["drawn"]}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_products_of_biases_and_norms(tmp_path: Path, undrawn: None, family: str) -> None:
+    """Against every neuron of every layer, in both processings; the second export computes nothing."""
+    folder = build(family, tmp_path / family)
+    for processing in ("as_published", "raw"):
+        study = weight_study(find(str(folder)), processing=processing, store=Store(tmp_path / "store"))
+        table = read(export_weights(study, tmp_path / processing, **FAST), "products.csv")
+        assert table["layer"].tolist() == [0, 1, 2]
+        assert table["relative_depth"].tolist() == [0, 0.5, 1]
+        medians = []
+        for layer in range(3):
+            weights = mlp_weights(study.local, processing=processing)[layer]
+            assert weights.b_in is not None
+            products = (weights.b_in * weights.in_.norm(dim=1)).double().numpy()
+            expected = np.quantile(products, [0.005, 0.25, 0.5, 0.75, 0.995])
+            row = table.loc[layer, ["low", "q1", "median", "q3", "high"]].astype(float)
+            np.testing.assert_allclose(row, expected, rtol=1e-5)
+            assert table.loc[layer, "negative"] == pytest.approx((products < 0).mean(), abs=1e-8)
+            medians.append(expected[2])
+        np.testing.assert_allclose(table["normalised_median"], medians / np.abs(medians).max(), rtol=1e-5)
+    again = weight_study(find(str(folder)), processing="raw", store=Store(tmp_path / "store"))
+    entries = again.store.entries()
+    assert again.products is not None
+    assert again.store.entries() == entries
 
 
 def test_layers_reach_the_figures(

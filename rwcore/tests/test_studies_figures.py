@@ -36,7 +36,17 @@ def made(gated: bool, *, plain: bool = False) -> FigureInput:
         [(layer, name, -0.2, 0.2) for layer in range(N_LAYERS) for name in cosines.present()],
         columns=["layer", "cosine", "low", "high"],
     )
-    return FigureInput("org/name", 64, statistics, gated and not plain, regions)
+    products = None if gated else _products()
+    return FigureInput("org/name", 64, statistics, gated and not plain, regions, products)
+
+
+def _products() -> pd.DataFrame:
+    """Quantiles of bias times norm by layer, of a model with input biases."""
+    rng = np.random.default_rng(5)
+    boxes = pd.DataFrame(
+        np.sort(rng.normal(-1, 1, (N_LAYERS, 5)), axis=1), columns=["low", "q1", "median", "q3", "high"]
+    )
+    return boxes.assign(layer=range(N_LAYERS), relative=boxes["median"] / boxes["median"].abs().max())
 
 
 def drawn(given: FigureInput, name: str, **options: Any) -> Figure:
@@ -54,21 +64,24 @@ def test_the_list_has_the_originals_figures() -> None:
     for norm in ("norm_gate", "norm_in_out"):
         panels += [f"{cosine}_{norm}" for cosine in ("linout", "gateout", "gatelin")]
     both = [name for panel in panels for name in (panel, f"{panel}_all_layers")]
-    assert [*FIGURES] == ["medians", "class_counts", "half_coarse", "fine", "selected", "boxplot", *both]
+    first = ["medians", "class_counts", "half_coarse", "fine", "selected", "boxplot", "products"]
+    assert [*FIGURES] == [*first, *both]
 
 
 @pytest.mark.parametrize("gated", [True, False])
 def test_every_figure_there_is_can_be_drawn(gated: bool) -> None:
     # Traps X13 and X14: one list; what a model has no numbers for is left out, and everything else is drawn.
     found = dict(draw(made(gated), ["all"]))
-    assert [*found] == [name for name, kind in FIGURES.items() if kind.missing(gated=gated) is None]
+    there = {name for name, kind in FIGURES.items() if kind.missing(gated=gated, biases=not gated) is None}
+    assert [*found] == [name for name in FIGURES if name in there]
     assert all(isinstance(figure, Figure) for figure in found.values())
-    assert len(found) == (21 if gated else 9)
+    assert len(found) == (21 if gated else 10)
 
 
 def test_a_gated_model_with_plain_classes_has_the_figures_of_plain_ones() -> None:
     given = made(True, plain=True)
-    assert [name for name, _ in draw(given, ["all"])] == [name for name, _ in draw(made(False), ["all"])]
+    plain = [name for name, _ in draw(made(False), ["all"])]
+    assert [name for name, _ in draw(given, ["all"])] == [name for name in plain if name != "products"]
     assert len(drawn(given, "fine").axes) == 2  # one histogram of all layers and its colour bar
     assert len(drawn(given, "boxplot").axes) == 1
 
@@ -76,8 +89,10 @@ def test_a_gated_model_with_plain_classes_has_the_figures_of_plain_ones() -> Non
 def test_default_figures_are_few_and_differ_by_classes() -> None:
     gated, skipped = resolve(["default"], gated=True)
     assert gated == ["medians", "class_counts"]
-    assert [*skipped] == ["half_coarse"]
-    assert resolve(["default"], gated=False) == (["medians", "class_counts", "half_coarse"], {})
+    assert [*skipped] == ["half_coarse", "products"]
+    plain = ["medians", "class_counts", "half_coarse"]
+    assert resolve(["default"], gated=False, biases=True) == ([*plain, "products"], {})
+    assert resolve(["default"], gated=False) == (plain, {"products": "the MLP has no input biases"})
 
 
 def test_figures_are_drawn_once_and_in_one_order() -> None:
@@ -101,6 +116,7 @@ def test_all_says_what_it_left_out_and_why() -> None:
         ("gatelin_norm_gate", False, "does not exist for plain classes", "'all'"),
         ("selected", False, "does not exist for plain classes", "'all'"),
         ("half_coarse", True, "does not exist for gated classes", "--classes plain"),
+        ("products", False, "does not exist for this model: the MLP has no input biases", "'all'"),
     ],
 )
 def test_figures_that_do_not_exist_are_named(word: str, gated: bool, what: str, remedy: str) -> None:

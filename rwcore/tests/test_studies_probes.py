@@ -79,7 +79,7 @@ def test_kept_activations_are_those_of_the_best_neurons(
 ) -> None:
     (one, _), number = study.found, 1
     task = one.atlas.tasks[number]
-    (layer,) = {layer for feature, layer in study._pairs(one.atlas) if feature == number}
+    (layer,) = {layer for feature, layer in study.pairs(one.atlas) if feature == number}
     kept = study.kept(one, number, layer)
     differences = one.atlas.columns["mean_dif"][one.atlas.layers.index(layer), number].abs()
     assert kept.neurons.tolist() == differences.argsort(descending=True, stable=True)[:8].tolist()

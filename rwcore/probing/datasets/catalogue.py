@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rwcore.corpora.encoder import TextEncoder
 from rwcore.errors import CorpusError, OptionError, require_least
-from rwcore.probing.datasets.features import FeatureDataset
+from rwcore.probing.datasets.features import FIXED, FeatureDataset
 from rwcore.probing.datasets.of_corpora import family_names, features_of
 from rwcore.probing.datasets.offline import FAMILIES, Offline
 from rwcore.probing.datasets.own_features import own_features
+from rwcore.probing.datasets.people_table import FORM, people_datasets
 from rwcore.probing.datasets.sampling import LEAST
 
 OFFLINE = "offline"
@@ -30,9 +31,17 @@ def about(name: str) -> str:
 
 
 def find_features(
-    text: str, encoder: TextEncoder, *, seed: int = 0, least: int = LEAST, tokens: int | None = None
+    text: str,
+    encoder: TextEncoder,
+    *,
+    seed: int = 0,
+    least: int = LEAST,
+    tokens: int | None = None,
+    convention: str = FIXED,
 ) -> list[FeatureDataset]:
-    """The data sets a person names: names, ``FAMILY:CORPUS`` and ``.jsonl`` files, with commas between them.
+    """The data sets a person names, with commas between them.
+
+    They are names, ``FAMILY:CORPUS``, ``people:TABLE@CORPUS`` and ``.jsonl`` files.
 
     Args:
         text: What the person typed; a file may have a comma in its name only if it is given alone.
@@ -41,6 +50,8 @@ def find_features(
         least: Examples of either class that a feature must have.
         tokens: Tokens of the rows that the offline data sets share, at most (see
             `rwcore.probing.datasets.offline.Offline`); all if None. Files are read whole.
+        convention: Of families on named texts: ``fixed`` or ``as_published``. Our own data sets are made in
+            one way.
 
     Raises:
         OptionError: Nothing is named, a name is unknown, or the number of tokens is not positive.
@@ -56,7 +67,7 @@ def find_features(
         require_least("--tokens", tokens, 1)
     texts = Offline(encoder, least, seed, tokens)
     found: dict[str, FeatureDataset] = {}
-    for data in (data for part in dict.fromkeys(parts) for data in _named(part, texts)):
+    for data in (data for part in dict.fromkeys(parts) for data in _named(part, texts, convention)):
         # ``offline,code`` makes the same data set twice.
         if found.setdefault(data.name, data).content_hash != data.content_hash:
             raise OptionError(
@@ -67,13 +78,19 @@ def find_features(
     return list(found.values())
 
 
-def _named(name: str, texts: Offline) -> Iterator[FeatureDataset]:
+def _named(name: str, texts: Offline, convention: str) -> Iterator[FeatureDataset]:
     if name == OFFLINE:
         yield from (data for make in FAMILIES.values() if (data := make(texts)).features)
     elif name in FAMILIES:
         yield _with_features(FAMILIES[name](texts))
-    elif (made := features_of(name, texts.encoder, seed=texts.seed, least=texts.least)) is not None:
+    elif (
+        made := features_of(name, texts.encoder, seed=texts.seed, least=texts.least, convention=convention)
+    ) is not None:
         yield _with_features(made)
+    elif (
+        several := people_datasets(name, texts.encoder, least=texts.least, convention=convention)
+    ) is not None:
+        yield from several
     elif Path(name).is_file():
         yield _with_features(own_features(Path(name), texts.encoder, least=texts.least))
     else:
@@ -83,7 +100,7 @@ def _named(name: str, texts: Offline) -> Iterator[FeatureDataset]:
             where="--features",
             remedy=(f"did you mean {' or '.join(close)}? " if close else "")
             + f"known are {', '.join(names())}; of texts of your own {', '.join(family_names())}, as in "
-            f"{family_names()[0]}:FILE",
+            f"{family_names()[0]}:FILE; of people {FORM}",
         )
 
 

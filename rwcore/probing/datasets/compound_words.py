@@ -149,12 +149,13 @@ def _stream(
     source: Source, *, published: bool
 ) -> tuple[Int64[np.ndarray, " token"], Int64[np.ndarray, " token"]]:
     """The ids of all texts and the document of each; published, whole rows of 1,023 of each batch."""
-    tokens: list[int] = []
-    owner: list[int] = []
+    tokens: list[Int64[np.ndarray, " token"]] = []
+    owner: list[Int64[np.ndarray, " token"]] = []
     convention = AS_PUBLISHED if published else FIXED
     for ids, owners in concatenated_stream(source, range(len(source.texts)), convention=convention):
         # The published stream had been cut into rows of 1,024, their BOS removed.
         whole = len(ids) - len(ids) % (source.length(1024) - len(source.bos)) if published else len(ids)
-        tokens += ids[:whole]
-        owner += owners[:whole]
-    return np.array(tokens, dtype=np.int64), np.array(owner, dtype=np.int64)
+        # Arrays, as lists of the hundreds of millions of tokens of the published text fill the memory.
+        tokens.append(np.array(ids[:whole], dtype=np.int64))
+        owner.append(np.array(owners[:whole], dtype=np.int64))
+    return np.concatenate(tokens), np.concatenate(owner)

@@ -88,6 +88,29 @@ def family_names() -> list[str]:
     return [*OF_TEXTS, TREEBANK]
 
 
+def family_of(
+    family: str,
+    source: Source,
+    *,
+    seed: int = 0,
+    least: int = LEAST,
+    convention: str = FIXED,
+) -> FeatureDataset:
+    """A family of features of the texts of a source.
+
+    Args:
+        family: One of `OF_TEXTS`.
+        source: The texts.
+        seed: Seed of the choice of examples.
+        least: Examples of either class that a feature must have.
+        convention: ``fixed`` or ``as_published``.
+
+    Raises:
+        CorpusError: No text is what the family needs.
+    """
+    return OF_TEXTS[family](_Asked(seed, least, convention), source)
+
+
 def features_of(
     text: str, encoder: TextEncoder, *, seed: int = 0, least: int = LEAST, convention: str = FIXED
 ) -> FeatureDataset | None:

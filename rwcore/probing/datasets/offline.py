@@ -16,6 +16,7 @@ from rwcore.probing.datasets.interpreter import interpreter_documents, interpret
 from rwcore.probing.datasets.labelled_rows import one_against_rest, pooled
 from rwcore.probing.datasets.labelled_tokens import label_features, span_features
 from rwcore.probing.datasets.position import position_features
+from rwcore.probing.datasets.pronouns import GENDERED, pronoun_spans
 from rwcore.probing.datasets.prose import AMONG, prose_spans
 from rwcore.probing.datasets.python_syntax import python_spans
 from rwcore.probing.datasets.sampling import LEAST, row_dataset
@@ -47,6 +48,11 @@ _LEAST_FACTS = 40
 # Rows so short that what little prose there is in a language makes some dozens; the first tokens of a row say
 # little about its language.
 _SHORT, _SHORT_FIRST, _LEAST_SHORT = 24, 4, 20
+# Our own English texts have some 70 pronouns of one gender and some 90 of another.
+_LEAST_PRONOUNS = 60
+# The first tokens of a row are no examples of what is in a sentence, as in the paper: what a model has seen
+# before them stands in many documents, which would be one for the split.
+_PROSE_FIRST = 5
 
 
 @dataclass(frozen=True)
@@ -60,18 +66,21 @@ class Offline:
         tokens: Tokens of the shared rows, at most: what little there is in a language is kept, and fewer rows
             of what there is much of (see `rwcore.probing.datasets.thinning`). Compound words get fewer
             windows, too. All there are if None.
+        own: Whether the shared rows are of our own texts only, which do not change with Python.
     """
 
     encoder: TextEncoder
     least: int = LEAST
     seed: int = 0
     tokens: int | None = None
+    own: bool = False
 
     @cached_property
     def source(self) -> Source:
         """All documents; ``source`` is where they come from."""
         spec = replace(find("handmade"), id="offline", tokens=None, documents=None, max_length=CONTEXT)
-        return Source(spec, self.encoder, tuple(offline_documents()))
+        texts = own_documents() if self.own else offline_documents()
+        return Source(spec, self.encoder, tuple(texts))
 
     @cached_property
     def placed(self) -> PlacedCorpus:
@@ -132,8 +141,23 @@ class Offline:
             name="sentences",
             within=lambda one: one.labels.get("language") == "en" or one.labels["source"] == "python-topics",
             among=AMONG,
+            first=_PROSE_FIRST,
             seed=self.seed,
             least=self.least,
+        )
+
+    def pronouns(self) -> FeatureDataset:
+        """The gender of pronouns in our own English prose: each of three against the two others."""
+        return span_features(
+            self.source,
+            self.placed,
+            pronoun_spans,
+            name="pronouns",
+            within=lambda one: one.labels.get("language") == "en",
+            among=GENDERED,
+            first=_PROSE_FIRST,
+            seed=self.seed,
+            least=min(self.least, _LEAST_PRONOUNS),
         )
 
     def python_syntax(self) -> FeatureDataset:
@@ -184,6 +208,7 @@ FAMILIES: Mapping[str, Callable[[Offline], FeatureDataset]] = {
     "code": Offline.code,
     "sources": Offline.sources,
     "sentences": Offline.sentences,
+    "pronouns": Offline.pronouns,
     "python_syntax": Offline.python_syntax,
     "position": Offline.position,
     "compound_words": Offline.compound_words,
@@ -209,10 +234,19 @@ def offline_datasets(
 
 
 def offline_documents() -> Iterator[Document]:
-    """Our own texts, Python's help, its modules and header files, labelled with their ``source``.
+    """Our own texts, Python's help, its modules and header files, labelled with their ``source``."""
+    yield from own_documents()
+    for document in documents(find("python-topics")):
+        yield _from(document, "python-topics")
+    for document in interpreter_documents(_CHARACTERS):
+        yield _from(document, "interpreter")
 
-    Of our own texts in other languages and of code there are two each; they are cut at blank lines into
-    pieces that count as documents, so that training and test do not share a piece.
+
+def own_documents() -> Iterator[Document]:
+    """Our own texts; their ``source`` is ``own-texts``.
+
+    Of those in other languages and of code there are two each; they are cut at blank lines into pieces that
+    count as documents, so that training and test do not share a piece.
     """
     for document in documents(find("handmade")):
         if document.labels["kind"] in ("language", "code"):
@@ -220,10 +254,6 @@ def offline_documents() -> Iterator[Document]:
                 yield Document(f"{document.id}/{number}", piece, {**document.labels, "source": "own-texts"})
         else:
             yield _from(document, "own-texts")
-    for document in documents(find("python-topics")):
-        yield _from(document, "python-topics")
-    for document in interpreter_documents(_CHARACTERS):
-        yield _from(document, "interpreter")
 
 
 def pieces(text: str, least: int = _PIECE) -> list[str]:

@@ -62,7 +62,7 @@ def mentions(source: Source, people: Sequence[Person], *, convention: str = FIXE
     Source: sparse probing 3.8, step 2.
     """
     published = require_convention(convention)
-    number = {person.name: n for n, person in reversed(list(enumerate(people))) if _is_name(person.name)}
+    number = {person.name: n for n, person in reversed(list(enumerate(people))) if is_name(person.name)}
     names = list(number) if published else sorted(number, key=len, reverse=True)
     size = _TOGETHER if published else max(len(names), 1)
     patterns = []
@@ -80,7 +80,8 @@ def mentions(source: Source, people: Sequence[Person], *, convention: str = FIXE
                     break
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a name is long enough to be looked for, and has a surname."""
     return len(name) >= SHORTEST_NAME and " " in name
 
 
@@ -95,6 +96,7 @@ def people_features(
     per_name: int = 1,
     least: int = LEAST,
     convention: str = FIXED,
+    found: Sequence[Mention] | None = None,
 ) -> FeatureDataset:
     """One row per mention, the maximum over its surname as a neuron's value, one feature per class.
 
@@ -111,6 +113,7 @@ def people_features(
         per_name: Mentions of a name, at most.
         least: Rows of either class that a feature must have.
         convention: ``fixed`` or ``as_published``, see `mentions`.
+        found: What `mentions` finds of these people in these texts, where that is known already.
 
     Raises:
         CorpusError: Nobody is mentioned.
@@ -122,7 +125,9 @@ def people_features(
         own = [value for value in person.properties.get(name, ()) if value in classes]
         if len(own) == 1:
             label_of[number] = own[0]
-    found = [one for one in mentions(source, people, convention=convention) if one.person in label_of]
+    if found is None:
+        found = tuple(mentions(source, people, convention=convention))
+    found = [one for one in found if one.person in label_of]
     found.sort(key=lambda one: (-people[one.person].fame, one.person))
     by_class: Counter[str] = Counter()
     by_name: Counter[int] = Counter()
