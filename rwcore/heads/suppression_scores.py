@@ -71,7 +71,8 @@ class SuppressionScores:
     @cached_property
     def place(self) -> Int64[Tensor, " token"]:
         """Which of the documents, from 0, each position belongs to."""
-        return torch.unique(self.document, return_inverse=True)[1]
+        place: Tensor = torch.unique(self.document, return_inverse=True)[1]
+        return place
 
     @cached_property
     def half(self) -> Int64[Tensor, " token"]:

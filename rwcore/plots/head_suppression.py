@@ -50,7 +50,7 @@ def suppression_layers_figure(
     wide = layers.pivot_table(index="layer", columns=["writers", "group"], values="suppression")
     weakening = [one.name for one in RW_CLASSES if one.name.split()[-1] == WEAKENING]
     weakening = [name for name in weakening if name in wide[NEURONS]]
-    rest = wide[NEURONS][ALL] - wide[NEURONS][weakening].sum(axis=1)
+    rest = wide[NEURONS][ALL] - sum(wide[NEURONS][name] for name in weakening)
     colours = palette(palette_name)
     with style(look):
         figure = new_figure(WIDTH, BAR * len(wide) + 1.25)
