@@ -21,7 +21,6 @@ Source: copy suppression specification, section 4.1; section 17, traps 13, 16 an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +28,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rwcore.ablation.prefix import BlockOutput, run_first_layers, skipping
+from rwcore.ablation.prefix import BlockOutput, run_first_layers
 from rwcore.corpora.batches import Batch
 from rwcore.errors import OptionError, require_choice
 from rwcore.heads.effects import Predictions, WriterEffects, by_layer, moved_by
 from rwcore.heads.readout import Readout
+from rwcore.heads.rerun import copies_from
 from rwcore.heads.run import MLP, STREAM, LayerParts, decoder_blocks, output_matrices, run_heads
 from rwcore.heads.writers import Writer, WriterMeans, require_writers
 
@@ -237,18 +237,7 @@ class _Rerun:
 
     def run(self, hooks: Hooks) -> Float[Tensor, "writer batch pos d_model"]:
         """How far the final streams of the copies are from that of the batch itself."""
-        copies = len(self.delta) + 1
-        stacked = Batch(
-            self.batch.number,
-            self.batch.rows.repeat(copies),
-            self.batch.tokens.repeat(copies, 1),
-            self.batch.mask.repeat(copies, 1),
-        )
-        known: Any = nullcontext()
-        if self.before is not None:
-            hidden = self.before.hidden.repeat(copies, 1, 1)
-            known = skipping(self.model, self.layer, BlockOutput(hidden, self.before.members))
-        with known:
+        with copies_from(self.model, self.batch, len(self.delta) + 1, self.layer, self.before) as stacked:
             final = run_heads(self.model, stacked, hooks=[self.writing(), *hooks])
         clean, changed = self.split(final.stream.float())
         return changed - clean

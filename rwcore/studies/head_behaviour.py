@@ -12,13 +12,13 @@ from torch import Tensor
 
 from rwcore.corpora.encoder import read_encoder
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import ModelError, OptionError
 from rwcore.heads.function_words import FunctionWords, own_words
 from rwcore.heads.ioi import IoiTexts, read_texts
 from rwcore.models.vocabulary import vocabulary
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import ArtefactKey, read_arrays, write_arrays
 from rwcore.studies.activation_pass import bridge
+from rwcore.studies.asked_heads import require_readable_heads
 from rwcore.studies.forward import (
     ForwardOptions,
     as_processed,
@@ -37,9 +37,9 @@ from rwcore.studies.head_behaviour_runs import (
     run_prompts,
     run_rows,
 )
-from rwcore.studies.head_cspa_files import FUNCTION, sweep
+from rwcore.studies.head_cspa_files import FUNCTION
+from rwcore.studies.sweeps import sweep
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import AS_PUBLISHED
 from rwcore.weights.shape import ModelShape, read_shape
 
 ROWS_DEFINITION, PROMPTS_DEFINITION, LENS_DEFINITION = "anti_induction/1", "ioi_heads/1", "lens_attention/1"
@@ -74,18 +74,7 @@ class BehaviourStudy:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.weights.processing != AS_PUBLISHED:
-            raise OptionError(
-                "what heads write is read with processed weights",
-                where=f"--processing {self.weights.processing}",
-                remedy="leave it out",
-            )
-        if self.shape.n_encoder_layers or self.shape.family == "bert":
-            raise ModelError(
-                "heads are asked of a model that is no decoder with one stack of layers",
-                where=self.weights.local.spec.id,
-                remedy="use a decoder (GPT-2, Pythia, Llama, OLMo, Gemma, Qwen, …)",
-            )
+        require_readable_heads(self.weights)
         _ = self.inputs
 
     @cached_property

@@ -17,7 +17,8 @@ from rwcore.heads.readout import Readout
 from rwcore.models.spec import LocalModel
 from rwcore.store import read_arrays
 from rwcore.studies.batch_files import BatchFiles
-from rwcore.studies.head_cspa_files import FUNCTION, INPUTS
+from rwcore.studies.head_cspa_files import FUNCTION
+from rwcore.studies.sweeps import INPUTS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rwcore.corpora.encoder import read_encoder
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import ModelError, OptionError, require_choice, require_least
+from rwcore.errors import OptionError, require_choice, require_least
 from rwcore.heads.cspa import MEAN, NEGATIVE, VARIANTS
 from rwcore.heads.cspa_filter import QueryFilter
 from rwcore.heads.cspa_run import Z_MEANS, Head, require_variants
@@ -27,15 +27,15 @@ from rwcore.heads.semantic_sets import semantic_sets
 from rwcore.models.vocabulary import vocabulary
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import ArtefactKey, read_arrays, write_arrays
+from rwcore.studies.asked_heads import ALL, LATE, asked_heads, require_readable_heads
 from rwcore.studies.forward import ForwardOptions, forward_fields, identity_of, keep_rows
-from rwcore.studies.head_cspa_files import FUNCTION, SETS, EffectFiles, MeanFiles, sweep
+from rwcore.studies.head_cspa_files import FUNCTION, SETS, EffectFiles, MeanFiles
+from rwcore.studies.sweeps import sweep
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import AS_PUBLISHED
 from rwcore.weights.shape import ModelShape, read_shape
 
 DEFINITION, MEANS_DEFINITION = "cspa/1", "head_means/1"
 MEANS_FILE, EFFECTS_FILE = "means.safetensors", "effects.safetensors"
-LATE, ALL = "late", "all"
 LINE_BINS = 100
 
 
@@ -96,12 +96,7 @@ class CspaStudy:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.weights.processing != AS_PUBLISHED:
-            raise OptionError(
-                "directions of tokens are those of processed weights",
-                where=f"--processing {self.weights.processing}",
-                remedy="leave it out",
-            )
+        require_readable_heads(self.weights)
         if self.options.means == "position" and int(self.corpus.lengths.min()) < int(
             self.corpus.lengths.max()
         ):
@@ -120,25 +115,8 @@ class CspaStudy:
     @cached_property
     def heads(self) -> tuple[Head, ...]:
         """Which heads, ascending."""
-        layers, heads = self.shape.n_layers, self.shape.n_heads
-        if self.shape.n_encoder_layers or self.shape.family == "bert":
-            raise ModelError(
-                "copy suppression is asked of a model that is no decoder with one stack of layers",
-                where=self.weights.local.spec.id,
-                remedy="use a decoder (GPT-2, Pythia, Llama, OLMo, Gemma, Qwen, …)",
-            )
-        if isinstance(self.options.heads, str):
-            first = layers // 2 if self.options.heads == LATE else 0
-            return tuple((layer, head) for layer in range(first, layers) for head in range(heads))
-        found = tuple(sorted({*self.options.heads}))
-        wrong = [f"{one}.{other}" for one, other in found if not (0 <= one < layers and 0 <= other < heads)]
-        if wrong or not found:
-            raise OptionError(
-                f"{self.weights.local.spec.id} has no heads {', '.join(wrong) or 'of no name'}",
-                where="--heads",
-                remedy=f"give layers 0 to {layers - 1} and heads 0 to {heads - 1}, such as {layers - 1}.0",
-            )
-        return found
+        layers = self.shape.n_layers
+        return asked_heads(self.weights, self.options.heads, range(layers // 2, layers))
 
     @cached_property
     def function(self) -> Tensor:

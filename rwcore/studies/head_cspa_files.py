@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +18,12 @@ from rwcore.heads.cspa_run import CspaEffects, CspaPlan, Head, KeptPairs, run_cs
 from rwcore.heads.cspa_scores import EffectSums
 from rwcore.heads.readout import Readout
 from rwcore.models.spec import LocalModel
-from rwcore.store import read_arrays, write_arrays, writing
-from rwcore.studies.activation_pass import bridge
-from rwcore.studies.batch_files import BatchFiles, SweepTask, run_sweep
-from rwcore.studies.forward import ForwardOptions, as_processed
-from rwcore.studies.weights import WeightStudy
+from rwcore.store import read_arrays
+from rwcore.studies.batch_files import BatchFiles
+from rwcore.studies.sweeps import INPUTS
 
-INPUTS = "inputs.safetensors"
-"""What a sweep of effects is given: means, function words, sets."""
 FUNCTION, SETS = "function", "sets"
+"""What a sweep of effects is given beside the means."""
 
 
 @dataclass(frozen=True)
@@ -182,47 +178,3 @@ def _joined(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Arrays of the same names, one part behind the other."""
     every = list(parts)
     return {name: torch.cat([part[name] for part in every]) for name in every[0]}
-
-
-def sweep(
-    weights: WeightStudy,
-    files: BatchFiles,
-    options: ForwardOptions,
-    inputs: Mapping[str, Tensor] | None = None,
-    parts: int = 1,
-) -> int:
-    """Run the batches of a sweep that have no file yet; how many they were.
-
-    Args:
-        weights: The weight study of the model; its engine runs the parts.
-        files: The sweep.
-        options: How the model is run.
-        inputs: What is written into its folder first, if it is not there.
-        parts: Tasks of the engine; they decide no number.
-
-    Raises:
-        ModelError: The model cannot be run as expected.
-        StoreError: The folder cannot be written, or the disk is full.
-    """
-    if options.restart:
-        shutil.rmtree(files.folder, ignore_errors=True)
-    with writing(files.folder):
-        files.folder.mkdir(parents=True, exist_ok=True)
-    if inputs is not None and not (files.folder / INPUTS).exists():
-        write_arrays(files.folder / INPUTS, inputs)
-    tasks = [
-        SweepTask(
-            local=as_processed(weights),
-            sweep=files,
-            index=index,
-            of=parts,
-            dtype=options.dtype,
-            device=options.device,
-            threads=options.threads,
-        )
-        for index in range(parts)
-    ]
-    try:
-        return sum(weights.engine.map(run_sweep, tasks, desc=f"{files.WHAT} of {weights.local.spec.id}"))
-    finally:
-        bridge.cache_clear()

@@ -17,22 +17,21 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import ModelError, OptionError, require_choice
+from rwcore.errors import OptionError, require_choice
 from rwcore.heads.repair import ABLATIONS, RESAMPLE, Head, RepairPlan, Repairs
 from rwcore.heads.repair_groups import SHARE, late_layers, ordinary_tokens, top_tokens
 from rwcore.heads.repair_neurons import NeuronDetails, NeuronSums
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import ArtefactKey, read_arrays, write_arrays
+from rwcore.studies.asked_heads import ALL, LATE, asked_heads, require_readable_heads
 from rwcore.studies.forward import ForwardOptions, forward_fields, identity_of, keep_rows
-from rwcore.studies.head_cspa_files import sweep
 from rwcore.studies.head_repair_files import SELECTED, DirectFiles, RepairFiles, split
+from rwcore.studies.sweeps import sweep
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import AS_PUBLISHED
 from rwcore.weights.shape import ModelShape, read_shape
 
 KIND, DIRECT_KIND, DEFINITION = "head-repair", "head-direct", "head_repair/1"
 DIRECT_FILE, REPAIR_FILE = "direct.safetensors", "repair.safetensors"
-LATE, ALL = "late", "all"
 LAST, LATER = "last", "later"
 MLPS = (LAST, LATER)
 
@@ -136,12 +135,7 @@ class RepairStudy:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.weights.processing != AS_PUBLISHED:
-            raise OptionError(
-                "directions of tokens are those of processed weights",
-                where=f"--processing {self.weights.processing}",
-                remedy="leave it out",
-            )
+        require_readable_heads(self.weights)
         if self.options.ablation == RESAMPLE and len(self.corpus) < 2:
             raise OptionError(
                 f"{self.corpus.spec.id} has one row, and no other to take values from",
@@ -158,25 +152,7 @@ class RepairStudy:
     @cached_property
     def heads(self) -> tuple[Head, ...]:
         """Which heads, ascending."""
-        layers, heads = self.shape.n_layers, self.shape.n_heads
-        if self.shape.n_encoder_layers or self.shape.family == "bert":
-            raise ModelError(
-                "self-repair is asked of a model that is no decoder with one stack of layers",
-                where=self.weights.local.spec.id,
-                remedy="use a decoder (GPT-2, Pythia, Llama, OLMo, Gemma, Qwen, …)",
-            )
-        if isinstance(self.options.heads, str):
-            some = late_layers(layers) if self.options.heads == LATE else range(layers)
-            return tuple((layer, head) for layer in some for head in range(heads))
-        found = tuple(sorted({*self.options.heads}))
-        wrong = [f"{one}.{other}" for one, other in found if not (0 <= one < layers and 0 <= other < heads)]
-        if wrong or not found:
-            raise OptionError(
-                f"{self.weights.local.spec.id} has no heads {', '.join(wrong) or 'of no name'}",
-                where="--heads",
-                remedy=f"give layers 0 to {layers - 1} and heads 0 to {heads - 1}, such as {layers - 1}.0",
-            )
-        return found
+        return asked_heads(self.weights, self.options.heads, late_layers(self.shape.n_layers))
 
     @cached_property
     def results(self) -> RepairResults:

@@ -22,7 +22,7 @@ from rwcore.heads.repair_run import run_repair
 from rwcore.models.spec import LocalModel
 from rwcore.store import read_arrays
 from rwcore.studies.batch_files import BatchFiles
-from rwcore.studies.head_cspa_files import INPUTS
+from rwcore.studies.sweeps import INPUTS
 
 SELECTED = "selected"
 TOGETHER = {"cpu": 4096, "cuda": 65536}

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int8, Int64
 from torch import Tensor
 
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import CorpusError, ModelError, OptionError
+from rwcore.errors import CorpusError, OptionError
 from rwcore.heads.suppression import EARLIER, NEW, STANDING, Suppression, random_groups
 from rwcore.heads.suppression_overlap import overlap_table
 from rwcore.heads.suppression_scores import SuppressionScores
@@ -21,11 +21,11 @@ from rwcore.heads.suppression_tables import Groups, group_table, head_table, lay
 from rwcore.provenance import Stopwatch, collect
 from rwcore.stats.classes import UNDEFINED, class_codes, classes_of
 from rwcore.store import MANIFEST, ArtefactKey, read_arrays, read_json, write_arrays
+from rwcore.studies.asked_heads import require_readable_heads
 from rwcore.studies.forward import ForwardOptions, forward_fields, identity_of, keep_rows
-from rwcore.studies.head_cspa_files import sweep
 from rwcore.studies.head_suppression_files import CODES, PLACE, RANDOM, SuppressionFiles
+from rwcore.studies.sweeps import sweep
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import AS_PUBLISHED
 from rwcore.weights.shape import ModelShape, read_shape
 
 DEFINITION = "predicted_suppression/1"
@@ -100,18 +100,7 @@ class SuppressionStudy:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.shape.n_encoder_layers or self.shape.family == "bert":
-            raise ModelError(
-                "suppression is asked of a model that is no decoder with one stack of layers",
-                where=self.weights.local.spec.id,
-                remedy="use a decoder (GPT-2, Pythia, Llama, OLMo, Gemma, Qwen, …)",
-            )
-        if self.weights.processing != AS_PUBLISHED:
-            raise OptionError(
-                "directions of tokens are those of processed weights",
-                where=f"--processing {self.weights.processing}",
-                remedy="leave it out",
-            )
+        require_readable_heads(self.weights)
         if int(self.corpus.lengths.max()) < 2:
             raise CorpusError(
                 "no row has a token behind its first one",

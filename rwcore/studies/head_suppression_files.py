@@ -18,7 +18,7 @@ from rwcore.heads.suppression import NeuronGroups, Suppression, asked_positions,
 from rwcore.models.spec import LocalModel
 from rwcore.store import read_arrays
 from rwcore.studies.batch_files import BatchFiles
-from rwcore.studies.head_cspa_files import INPUTS
+from rwcore.studies.sweeps import INPUTS
 
 CODES, RANDOM = "codes", "random"
 PLACE, NEURONS = "place", "neurons"

@@ -28,8 +28,8 @@ from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import ArtefactKey
 from rwcore.studies.activation_pass import bridge
+from rwcore.studies.asked_heads import require_heads, require_readable_heads
 from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
-from rwcore.studies.head_cspa_files import sweep
 from rwcore.studies.head_survey_files import (
     EffectFiles,
     Head,
@@ -39,8 +39,8 @@ from rwcore.studies.head_survey_files import (
     keep_means,
     writer_chunks,
 )
+from rwcore.studies.sweeps import sweep
 from rwcore.studies.weights import WeightStudy
-from rwcore.weights.fold import AS_PUBLISHED
 from rwcore.weights.shape import ModelShape, read_shape
 
 DEFINITION, PATHS_DEFINITION, MEANS_DEFINITION = "head_effects/1", "head_paths/1", "writer_means/1"
@@ -106,18 +106,7 @@ class HeadSurvey:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.weights.processing != AS_PUBLISHED:
-            raise OptionError(
-                "effects of heads are read with processed weights",
-                where=f"--processing {self.weights.processing}",
-                remedy="leave it out",
-            )
-        if self.shape.n_encoder_layers or self.shape.family == "bert":
-            raise ModelError(
-                "heads are asked of a model that is no decoder with one stack of layers",
-                where=self.weights.local.spec.id,
-                remedy="use a decoder (GPT-2, Pythia, Llama, OLMo, Gemma, Qwen, …)",
-            )
+        require_readable_heads(self.weights)
         if self.options.means == POSITION and len({*self.corpus.lengths.tolist()}) > 1:
             raise OptionError(
                 f"the rows of {self.corpus.spec.id} have different lengths, so that late positions would "
@@ -126,18 +115,7 @@ class HeadSurvey:
                 remedy="use --means overall, or a corpus in full rows",
             )
         named = () if isinstance(self.options.paths, int) else self.options.paths
-        wrong = [
-            f"{one}.{two}"
-            for one, two in (*named, *self.options.held)
-            if Writer(one, two) not in self.writers
-        ]
-        if wrong:
-            layers, heads = self.shape.n_layers, self.shape.n_heads
-            raise OptionError(
-                f"{self.weights.local.spec.id} has no heads {', '.join(wrong)}",
-                where="--paths, --holding",
-                remedy=f"give layers 0 to {layers - 1} and heads 0 to {heads - 1}, such as {layers - 1}.0",
-            )
+        require_heads(self.weights, (*named, *self.options.held), "--paths, --holding")
 
     @cached_property
     def shape(self) -> ModelShape:

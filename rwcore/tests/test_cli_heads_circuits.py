@@ -8,7 +8,8 @@ import pytest
 from safetensors.torch import load_file
 
 from fixtures.planted_heads import SUPPRESSOR, plant_heads
-from rwcore.cli.heads.circuits import parse_heads, parse_tokens
+from rwcore.cli.heads.circuits import parse_tokens
+from rwcore.cli.heads.names import parse_heads
 from rwcore.errors import OptionError
 from rwcore.studies.head_circuits_export import COLUMNS
 from rwcore.tests.command_line import (
@@ -99,8 +100,7 @@ def test_refused(model, tmp_path, options, parts):
 
 
 def test_lists_on_the_command_line():
-    assert parse_heads("all") is None
-    assert parse_heads("11.10, 10.7,10.7") == ((10, 7), (11, 10))
+    assert parse_heads("11.10, 10.7,10.7", "--heads") == ((10, 7), (11, 10))
     assert parse_tokens(None) == []
     assert parse_tokens("""" token", ' the',"it's\"""") == [" token", " the", "it's"]
     for text in ("", "a", "'a' 'b'", "'a',"):

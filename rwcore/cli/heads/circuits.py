@@ -19,6 +19,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
+from rwcore.cli.heads.names import parse_heads
 from rwcore.cli.options import Force, Model, Out, Palette, Processing, refuse_idle
 from rwcore.errors import OptionError
 
@@ -114,7 +115,8 @@ def circuits(
     if qk == "none":
         idle = {"--keys": keys, "--qk-biases": qk_biases, "--distance": distance}
         refuse_idle(idle, "there is no QK", "leave --qk none out")
-    named, wanted = parse_heads(heads), parse_tokens(tokens)
+    named = None if heads == "all" else parse_heads(heads, "--heads", "all")
+    wanted = parse_tokens(tokens)
     query, key = _tables(qk, embedding)
     local = locate(find(model))  # before torch is imported
 
@@ -153,22 +155,6 @@ def circuits(
         )
     _summarise(export)
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
-
-
-def parse_heads(text: str) -> tuple[tuple[int, int], ...] | None:
-    """(layer, head) pairs from ``10.7,11.10``; None for ``all``.
-
-    Raises:
-        OptionError: It is no such list.
-    """
-    if text.strip() == "all":
-        return None
-    found = [re.fullmatch(r"\s*(\d{1,4})\.(\d{1,4})\s*", word) for word in text.split(",")]
-    if not all(found):
-        raise OptionError(
-            f"{text!r} is no list of heads", where="--heads", remedy="write all, or LAYER.HEAD: 10.7,11.10"
-        )
-    return tuple(sorted({(int(one[1]), int(one[2])) for one in found if one}))
 
 
 def parse_tokens(text: str | None) -> list[str]:

@@ -27,6 +27,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
+from rwcore.cli.heads.names import parse_heads
 from rwcore.cli.options import Force, Model, Out, Palette
 from rwcore.errors import OptionError
 
@@ -114,7 +115,8 @@ def cspa(
 
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
-    chosen, kept = _heads(heads), _kept(keep)
+    chosen = heads if heads in ("late", "all") else parse_heads(heads, "--heads", "late", "all")
+    kept = _kept(keep)
     spec = chosen_corpus(corpus, tokens, max_length)
     local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
 
@@ -159,21 +161,6 @@ def cspa(
         )
     _summarise(export)
     say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
-
-
-def _heads(text: str) -> str | tuple[tuple[int, int], ...]:
-    """``late``, ``all``, or pairs of layer and head from ``10.7,11.10``."""
-    if text in ("late", "all"):
-        return text
-    parts = [re.fullmatch(r"\s*(\d{1,6})\.(\d{1,6})\s*", part) for part in text.split(",")]
-    pairs = tuple((int(part[1]), int(part[2])) for part in parts if part is not None)
-    if len(pairs) < len(parts):
-        raise OptionError(
-            f"{text!r} is no list of heads",
-            where="--heads",
-            remedy="give late, all, or layer and number of each head: 10.7,11.10",
-        )
-    return pairs
 
 
 def _kept(text: str) -> float | int:

@@ -26,7 +26,7 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
-from rwcore.cli.heads.circuits import parse_heads
+from rwcore.cli.heads.names import parse_heads
 from rwcore.cli.options import Force, Model, Out, Palette
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def repair(
 
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
-    chosen = heads if heads == "late" else parse_heads(heads) or "all"
+    chosen = heads if heads in ("late", "all") else parse_heads(heads, "--heads", "late", "all")
     spec = chosen_corpus(corpus, tokens, max_length)
     local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
 

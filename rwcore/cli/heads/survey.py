@@ -27,8 +27,8 @@ from rwcore.cli.forward import (
     engine_name,
     threads_of,
 )
+from rwcore.cli.heads.names import parse_heads
 from rwcore.cli.options import Force, Model, Out, Palette
-from rwcore.errors import OptionError
 
 if TYPE_CHECKING:
     from rwcore.studies.head_survey_export import SurveyExport
@@ -53,7 +53,6 @@ Examples:
   rwcore heads survey smollm2-135m-instruct-q4_1 handmade --tokens 2048 --out out/heads
   rwcore heads survey openai-community/gpt2 my-texts.jsonl --paths 10.7 --holding 11.10 --out out/gpt2
 """
-_HEADS = r"\s*\d{1,6}\.\d{1,6}\s*(,\s*\d{1,6}\.\d{1,6}\s*)*"
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +101,7 @@ def survey(
 
     stopwatch = Stopwatch()
     check_engine(workers, scheduler)
-    chosen, held = _paths(paths), () if holding is None else _heads("--holding", holding)
+    chosen, held = _paths(paths), () if holding is None else parse_heads(holding, "--holding")
     spec = chosen_corpus(corpus, tokens, max_length)
     local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
 
@@ -146,20 +145,7 @@ def _paths(text: str) -> int | tuple[tuple[int, int], ...]:
     if text == "none":
         return 0
     count = re.fullmatch(r"negative:(\d{1,6})", text)
-    return int(count[1]) if count is not None else _heads("--paths", text)
-
-
-def _heads(option: str, text: str) -> tuple[tuple[int, int], ...]:
-    """Pairs of layer and head from ``10.7,11.10``."""
-    if re.fullmatch(_HEADS, text) is None:
-        raise OptionError(
-            f"{text!r} is no list of heads",
-            where=option,
-            remedy="give layer and number of each head, with commas: 10.7,11.10"
-            + ("; or negative:5; or none" if option == "--paths" else ""),
-        )
-    pairs = (part.strip().split(".") for part in text.split(","))
-    return tuple((int(layer), int(head)) for layer, head in pairs)
+    return int(count[1]) if count is not None else parse_heads(text, "--paths", "negative:5", "none")
 
 
 def _summarise(export: SurveyExport) -> None:
