@@ -28,10 +28,9 @@ ITALIAN = (4, 627), (3, 533)
 def test_names_that_excite_the_french_neuron(subject, claim):
     """The French neuron at French names, and what the next token costs without it."""
     found = subject.neurons_on_text()
-    claim.check(
-        mean_pre_activation=found.mean_at(FRENCH, NAMES, key="token", least=SEEN),
-        cost_after_pierre=found.cost_after(FRENCH, NAMES["Pierre"], least=SEEN),
-    )
+    # One after the other: where a name is too rare in the text, what was measured before stays.
+    claim.check(cost_after_pierre=found.cost_after(FRENCH, NAMES["Pierre"], least=SEEN))
+    claim.check(mean_pre_activation=found.mean_at(FRENCH, NAMES, key="token", least=SEEN))
 
 
 @pytest.mark.claim("C77")
@@ -50,10 +49,8 @@ def test_words_that_excite_neurons_of_athletes(subject, claim):
 def test_a_polysemantic_neuron(subject, claim):
     """How rarely it is active, and at one word after two n-grams."""
     found = subject.neurons_on_text()
-    claim.check(
-        percent_above_2=found.percent_above(POLYSEMANTIC, 2.0),
-        mean_of_boost=found.mean_at(POLYSEMANTIC, BOOST, key="prefix", least=GROUP),
-    )
+    claim.check(percent_above_2=found.percent_above(POLYSEMANTIC, 2.0))
+    claim.check(mean_of_boost=found.mean_at(POLYSEMANTIC, BOOST, key="prefix", least=GROUP))
 
 
 @pytest.mark.claim("C83")

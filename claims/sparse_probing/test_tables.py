@@ -60,9 +60,10 @@ def test_local_features(subject, claim):
     own = {}
     if subject.kind is not Kind.TABLES:
         genders = subject.own_text_probes.genders
-        if len(genders) < 3:
+        if len(genders) == 3:
+            own["least_of_genders"] = min(genders.values())
+        elif subject.kind is not Kind.PAPER:
             pytest.skip("our own texts have too few pronouns of a gender in the tokens of this model")
-        own["least_of_genders"] = min(genders.values())
     if subject.kind not in (Kind.TABLES, Kind.PAPER):
         claim.check(**own)
         return

@@ -18,6 +18,8 @@ from rwcore.heads.writers import Writer, WriterMeans
 from rwcore.models.load import load_bridge
 from rwcore.runtime import keep_freed_memory
 
+pytestmark = pytest.mark.timeout(3600)  # seven pairs on a busy machine
+
 
 @pytest.fixture(scope="module")
 def packaged():

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 HELP = """Which neurons of MODEL know which features: probes that read one neuron, or the best k.
 
 Features (--features) are names of data sets that need no download (`offline` for all of them: text_features,
-languages, language_rows, code, sources, sentences, python_syntax, position, compound_words, facts); the
-published families on texts of yours, as in text_features:CORPUS (also suffixes, compound_words, latex,
-programming_languages, natural_languages, sources; treebank:FILE.conllu; people:TABLE@CORPUS); or JSONL
+languages, language_rows, code, sources, sentences, pronouns, python_syntax, position, compound_words,
+facts); the published families on texts of yours, as in text_features:CORPUS (also suffixes, compound_words,
+latex, programming_languages, natural_languages, sources; treebank:FILE.conllu; people:TABLE@CORPUS); or JSONL
 files: in each line a `text`, and either a `label` (texts have the feature or not) or `spans` (characters that
 have it). Examples are split by document into training, validation and test; neurons are chosen on validation,
 and the numbers to report are those of test, with intervals over documents.

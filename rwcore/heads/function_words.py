@@ -48,7 +48,8 @@ class FunctionWords:
             ends: Tokens that end a text (`rwcore.corpora.encoder.TextEncoder.ends`).
         """
         found = torch.tensor([self._has(text) for text in words.texts], dtype=torch.bool)
-        found[sorted({*words.special, *ends})] = True
+        # A padding token that was added to the tokenizer has no row.
+        found[[token for token in sorted({*words.special, *ends}) if token < len(found)]] = True
         return found
 
     def _has(self, text: str) -> bool:

@@ -21,7 +21,7 @@ Source: copy suppression specification, sections 11.2 (score differences) and 14
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -37,7 +37,9 @@ from rwcore.heads.run import PATTERN, LayerParts, decoder_blocks, output_matrice
 CLEAN, SWAPPED, PROJECTED = "clean", "swapped", "projected"
 QUERIES = CLEAN, SWAPPED, PROJECTED
 
-_INPUT = "attn.q.hook_in"
+Hooks = Sequence[tuple[str, Callable[..., Any]]]
+
+_INPUT, _SCALE = "attn.q.hook_in", "ln1.hook_scale"
 _PLAIN = QKOptions(normalised=False, biases=False, distance=0)
 _FIXED = QKOptions(normalised=True, biases=True, distance=0)
 
@@ -67,22 +69,32 @@ def score_differences(
     device = readout.rows.device
     row = torch.arange(len(prompts), device=device)
     end = prompts.end.to(device)
+    scales = [layer for layer in layers if f"blocks.{layer}.{_SCALE}" in model.hook_dict]
+
+    def keeping(into: dict[int, Tensor], some: Iterable[int], name: str) -> Hooks:
+        """Hooks that keep what a place of some layers holds at the ends of the prompts."""
+
+        def keep(layer: int) -> Callable[..., None]:
+            def hook(values: Tensor, hook: Any) -> None:
+                into[layer] = values[row, end].float()
+
+            return hook
+
+        return [(f"blocks.{layer}.{name}", keep(layer)) for layer in some]
+
+    own: dict[int, Tensor] = {}
+    z, clean = _look(model, prompts, hooks=keeping(own, scales, _SCALE))
     other: dict[int, Tensor] = {}
-
-    def keep(layer: int) -> Callable[..., None]:
-        def hook(values: Tensor, hook: Any) -> None:
-            other[layer] = values[row, end].clone()
-
-        return hook
-
-    z, clean = _look(model, prompts)
-    flipped = [(f"blocks.{layer}.{_INPUT}", keep(layer)) for layer in layers]
+    others: dict[int, Tensor] = {}
+    flipped = [*keeping(other, layers, _INPUT), *keeping(others, scales, _SCALE)]
     run_heads(model, prompts.flipped().batch, hooks=flipped)
+    for layer in scales:
+        other[layer] = other[layer] * (others[layer] / own[layer])
     span = torch.stack([readout.rows[one.to(device)] for one in (prompts.io_token, prompts.s_token)], dim=1)
-    onto = torch.linalg.pinv(span) @ span
+    inverse = torch.linalg.pinv(span)
     makes: dict[str, Callable[[int, Tensor], Tensor]] = {
         SWAPPED: lambda layer, query: other[layer],
-        PROJECTED: lambda layer, query: (query.float()[:, None] @ onto)[:, 0],
+        PROJECTED: lambda layer, query: (query.float()[:, None] @ inverse @ span)[:, 0],
     }
     found = {name: _look(model, prompts, make, z)[1] for name, make in makes.items()}
     return {CLEAN: clean, **found}
@@ -93,6 +105,7 @@ def _look(
     prompts: IoiPrompts,
     make: Callable[[int, Tensor], Tensor] | None = None,
     clean: Sequence[Tensor] = (),
+    hooks: Hooks = (),
 ) -> tuple[list[Tensor], Float[Tensor, "layer head prompt"]]:
     """Values z of every layer, and the differences.
 
@@ -102,13 +115,14 @@ def _look(
         make: Gives another input of the queries at the end, from the layer and what it was; None for the
         same.
         clean: z of every layer in the clean pass, which is handed on; with ``make``.
+        hooks: Further hooks.
     """
     device = next(model.parameters()).device
     row = torch.arange(len(prompts), device=device)
     end, io, s1 = (place.to(device) for place in (prompts.end, prompts.io, prompts.s1))
     z: list[Tensor] = []
     found: list[Tensor] = []
-    hooks: list[tuple[str, Callable[..., Any]]] = []
+    ours: list[tuple[str, Callable[..., Any]]] = [*hooks]
 
     def visit(parts: LayerParts) -> None:
         assert parts.pattern is not None
@@ -124,13 +138,13 @@ def _look(
             values[row, end] = make(layer, values[row, end]).to(values.dtype)
             return values
 
-        hooks.append((f"blocks.{layer}.{_INPUT}", hook))
-        hooks.append(replacing(layer, lambda _: clean[layer]))
+        ours.append((f"blocks.{layer}.{_INPUT}", hook))
+        ours.append(replacing(layer, lambda _: clean[layer]))
 
     if make is not None:
         for layer in range(len(clean)):
             change(layer, make)
-    run_heads(model, prompts.batch, visit, parts=(PATTERN,), hooks=hooks)
+    run_heads(model, prompts.batch, visit, parts=(PATTERN,), hooks=ours)
     return z, torch.stack(found)
 
 

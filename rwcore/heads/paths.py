@@ -283,7 +283,7 @@ class _Rerun:
         return hooks
 
     def _holding_in(self, layer: int, heads: list[int]) -> Hooks:
-        output = output_matrices(self.model, layer)[heads]
+        output = output_matrices(self.model, layer)[heads].float()
         seen: dict[str, Tensor] = {}
 
         def see(name: str) -> Callable[..., None]:
@@ -294,15 +294,13 @@ class _Rerun:
 
         def hold(values: Tensor, hook: Any) -> Tensor:
             # As `rwcore.heads.run`: divided by what a norm behind the attention divides by.
-            z = (
-                seen["z"][:, :, heads] / seen["scale"][..., None]
-                if "scale" in seen
-                else seen["z"][:, :, heads]
-            )
+            z = seen["z"][:, :, heads].float()
+            if "scale" in seen:
+                z = z / seen["scale"].float()[..., None]
             clean, changed = self.split(values)
             before, now = self.split(z)
             back = torch.einsum("wbphe,hed->wbpd", before - now, output)
-            return torch.cat([clean[None], changed + back]).flatten(0, 1)
+            return torch.cat([clean[None], changed + back.to(values.dtype)]).flatten(0, 1)
 
         prefix = f"blocks.{layer}"
         hooks: Hooks = [(f"{prefix}.attn.hook_z", see("z"))]

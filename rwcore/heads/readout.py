@@ -214,8 +214,14 @@ def _together(
         log_z = sums[0].log()
         kl = log_z - sums[1]
         changed_entropy = log_z - sums[2] / sums[0]
-    for number, token in (~(log_z.isfinite() & changed_entropy.isfinite())).nonzero().tolist():
-        # A change of more than 80 nats leaves what a float32 can hold.
+    # A change of more than 80 nats leaves what a float32 can hold; what was not a number to begin with stays.
+    asked = (
+        torch.stack([one.coefficients.isfinite().all(dim=1) for one in changes])
+        if changes
+        else there[None, :][:0]
+    )
+    missing = ~(log_z.isfinite() & changed_entropy.isfinite()) & log_sum.isfinite() & asked
+    for number, token in missing.nonzero().tolist():
         found = _exactly(hidden[token], changes[number], token, readout)
         log_z[number, token], kl[number, token], changed_entropy[number, token] = found
     loss = (log_z - logits["target"].double()).float()

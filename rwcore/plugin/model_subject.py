@@ -203,7 +203,11 @@ class ModelSubject(WeightSubject):
         from rwcore.claim.sample import Sample
         from rwcore.corpora.registry import find
 
-        whole = find(corpus.spec.id).tokens if self.kind is Kind.PAPER else None
+        whole = None
+        if self.kind is Kind.PAPER:
+            whole = find(corpus.spec.id).tokens
+            if whole is None and self._tokens is None:
+                whole = corpus.n_tokens  # nothing has cut it short
         self._sample = Sample(corpus.spec.id, tokens, whole)
 
     def _text(self, corpus: str, *, ablated: bool = False, whole: bool = False) -> TokenCorpus:

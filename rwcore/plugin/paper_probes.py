@@ -88,6 +88,8 @@ class PaperProbes:
             RwcoreError: As of `rwcore.studies.probes.ProbeStudy.found`.
         """
         names = [name for name in datasets if self.texts.missing(DATASETS[name]) is None]
+        for name in names:
+            self.data(name)  # a damaged text is told before hours go into the others
         parts = [
             listed(self.candidates(name), file).assign(source=file)
             for file in files

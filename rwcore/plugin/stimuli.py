@@ -81,8 +81,10 @@ class NeuronsOnText:
         """
         import pandas as pd
 
+        # Whether there are enough of them is known before the model has read anything.
+        ends = {name: self._ends(text, least) for name, text in texts.items()}
         values = self._values(neuron)
-        means = {name: self._mean(values, self._ends(text, least)) for name, text in texts.items()}
+        means = {name: self._mean(values, where) for name, where in ends.items()}
         return pd.DataFrame({key: [*means], "value": [*means.values()]})
 
     def cost_after(self, neuron: Pair, text: str, *, least: int) -> Interval:

@@ -40,7 +40,8 @@ def rank_curves(
 
     Returns:
         A row per feature, control and rank: those columns, ``rank`` from 1, ``mean`` over the trials that
-        have so many directions, ``low`` and ``high`` (the worst and best trial), ``trials``.
+        have so many directions, ``low`` and ``high`` (the worst and best trial), ``trials``, and
+        ``ranked_by``, the mean of what they are ranked by.
 
     Raises:
         ProbeError: A column is missing.
@@ -49,8 +50,12 @@ def rank_curves(
     _require_columns(scores, [*keys, "trial", score, by])
     ordered = scores.sort_values(by, ascending=False, kind="stable")
     ranked = ordered.assign(rank=ordered.groupby([*keys, "trial"]).cumcount() + 1)
-    found = ranked.groupby([*keys, "rank"], sort=True)[score].agg(
-        mean="mean", low="min", high="max", trials="size"
+    found = ranked.groupby([*keys, "rank"], sort=True).agg(
+        mean=(score, "mean"),
+        low=(score, "min"),
+        high=(score, "max"),
+        trials=(score, "size"),
+        ranked_by=(by, "mean"),
     )
     return found.reset_index()
 
@@ -59,7 +64,8 @@ def neuron_wins(curves: pd.DataFrame, *, rank: int = 1, against: str = DIRECTION
     """Whether the neuron of a rank is better than the mean direction of that rank, feature by feature.
 
     Args:
-        curves: From `rank_curves`; its best layer counts where there are several.
+        curves: From `rank_curves`. Where there are several layers, that counts on either side which is best
+            by what directions are ranked by: on validation, so that nothing is chosen on test.
         rank: From 1.
         against: The control.
 
@@ -68,7 +74,10 @@ def neuron_wins(curves: pd.DataFrame, *, rank: int = 1, against: str = DIRECTION
         (a tie is no win).
     """
     at = curves[curves["rank"] == rank]
-    sides = [at[at["control"] == control].groupby("feature")["mean"].max() for control in (NEURONS, against)]
+    sides = []
+    for control in (NEURONS, against):
+        rows = at[at["control"] == control]
+        sides.append(rows.loc[rows.groupby("feature")["ranked_by"].idxmax()].set_index("feature")["mean"])
     both = pd.concat(sides, axis=1, keys=["neuron", "control"], join="inner").sort_index()
     both["difference"] = both["neuron"] - both["control"]
     both["wins"] = both["difference"] > 0

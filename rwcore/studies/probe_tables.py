@@ -176,7 +176,8 @@ def feature_table(
     Args:
         atlas: What was found.
         activations: By feature, of its best neuron (see `best_neurons`) at all labelled examples: for the
-            interval of the test MCC, which is over documents. Without, it is NaN.
+            interval of the test MCC, which is over documents. Without, it is NaN, and so it is where the best
+            layer is none of those whose activations were kept.
         controls: Rows of `rwcore.probing.controls.control_scores` of some layers, by feature. The best
             direction of each trial is chosen as neurons are, over all layers; its scores are averaged over
             trials. Without, they are NaN.
@@ -189,7 +190,7 @@ def feature_table(
         (place,), (neuron,) = atlas.best(number, 1)
         test = task.label[task.split.test]
         low, high = math.nan, math.nan
-        if activations is not None:
+        if activations is not None and task.name in activations:
             low, high = _interval(atlas, number, place, neuron, activations[task.name])
         mcc = atlas.columns["test_mcc"][:, number]
         row: dict[str, object] = {

@@ -61,7 +61,7 @@ class ProbeOptions:
     Attributes:
         convention: ``fixed``; or ``as_published``: rows are split at random, activations have 8 bits and
             what is chosen is chosen on test.
-        seed: Of the split and the controls; None for 0, and as published 42.
+        seed: Of the split and the controls; None for 0, of the split as published for 42.
         trials: Random bases that neurons are compared with; 0 for no controls.
         kept: Neurons of a layer whose activations are kept for a feature, those of the largest mean
             difference on training examples; None for all.

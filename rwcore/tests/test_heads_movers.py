@@ -172,15 +172,16 @@ class TestQueries:
 
     @torch.no_grad()
     def test_by_hand(self, gpt2):
-        """GPT-2: scores are q · k / √d_head, queries those of normalised streams."""
+        """GPT-2: scores are q · k / √d_head, queries those of streams with the clean pass' scale."""
         layer, head, row = 2, 1, 3
         attn, prompts = gpt2.model.blocks[layer].attn, gpt2.prompts
-        streams = []
+        streams, scales = [], []
         for some in (prompts, prompts.flipped()):
             kept = []
             run_heads(gpt2.model, some.batch, kept.append, parts=("stream",), layers=[layer])
             x = kept[0].stream[row].clone()
-            streams.append(x / (x.square().mean(dim=1, keepdim=True) + 1e-5).sqrt())  # writers are centred
+            scales.append((x.square().mean(dim=1, keepdim=True) + 1e-5).sqrt())  # writers are centred
+            streams.append(x / scales[0])
         end, io, s1 = (int(place[row]) for place in (prompts.end, prompts.io, prompts.s1))
         key = streams[0] @ attn.W_K[head]
         names = gpt2.readout.rows[[int(prompts.io_token[row]), int(prompts.s_token[row])]]

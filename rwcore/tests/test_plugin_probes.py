@@ -9,12 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rwcore.claim.needs import Needs
-from rwcore.claim.schema import Expectation
-from rwcore.plugin.gates import other_text
-from rwcore.plugin.options import SETTINGS
 from rwcore.plugin.probes import END, OwnTextProbes
-from rwcore.plugin.subjects import Kind, SubjectSpec
 from rwcore.probing.splits import Split
 from rwcore.probing.tasks import ProbeTask
 from rwcore.studies.probe_tables import Atlas
@@ -59,15 +54,3 @@ def test_the_neuron_of_the_ends_of_sentences(polarity: str, sign: int) -> None:
     rows = [("first_word_of_sentence", 1, 2, "+"), (END, 3, 4, polarity)]
     table = pd.DataFrame(rows, columns=["feature", "layer", "neuron", "polarity"])
     assert probes(tables={"sentences": table}).end_of_sentence == (3, 4, sign)
-
-
-@pytest.mark.parametrize(("kind", "asked"), [(Kind.PAPER, False), (Kind.PACKAGED, True)])
-def test_what_needs_the_treebank_is_not_asked_of_the_papers_models(kind: Kind, asked: bool) -> None:
-    config: Any = SimpleNamespace(stash={SETTINGS: SimpleNamespace(knowledge=None)})
-    for needs in (Needs(treebank=True), Needs()):
-        expectation = Expectation.model_validate(
-            {"scope": "ours", "needs": needs, "holds": {"kind": "exact", "value": 0}}
-        )
-        reason = other_text(config, expectation, SubjectSpec(kind, "org/a", ("org/a",)))
-        assert (reason is None) is (asked or not needs.treebank)
-        assert reason is None or "treebank" in reason

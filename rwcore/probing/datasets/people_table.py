@@ -176,9 +176,9 @@ def read_people(path: Path) -> list[Person]:
     is kept.
 
     Derived, as published: ``is_alive`` from ``date_of_birth`` and ``date_of_death`` (which begin with the
-    year), where there is no such column; ``athlete`` from the five kinds of sportspeople, and
-    ``occupation_athlete`` from ``occupation``; a ``political_party`` counts only of politicians, if there is
-    a column ``occupation``.
+    year), where there is no such column; ``athlete`` from the five kinds of sportspeople (published: from 622
+    occupations) and ``occupation_athlete``, both from ``occupation``; a ``political_party`` counts only of
+    politicians, if there is a column ``occupation``.
 
     Args:
         path: A file that ends with ``.csv``, ``.jsonl`` or ``.parquet``.

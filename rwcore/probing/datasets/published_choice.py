@@ -37,6 +37,7 @@ DATASETS: Mapping[str, str] = {
 }
 """First part of the published name of a data set → the family of features that makes it."""
 
+_PARTS = ("train", "dev", "test")
 SLICES = (
     ("Wikipedia (en)", "wikipedia", 2000),
     ("PubMed Abstracts", "pubmed_abstracts", 2000),
@@ -122,7 +123,7 @@ def _treebanks(corpora: Sequence[CorpusSpec]) -> list[Path]:
     files: list[Path] = []
     for spec in corpora:
         path = Path(spec.location)
-        inside = sorted(path.glob("*.conllu")) if path.is_dir() else [path]
+        inside = sorted(path.glob("*.conllu"), key=_part) if path.is_dir() else [path]
         if not inside:
             raise CorpusError(
                 "the folder holds no .conllu file",
@@ -131,3 +132,9 @@ def _treebanks(corpora: Sequence[CorpusSpec]) -> list[Path]:
             )
         files += inside
     return files
+
+
+def _part(file: Path) -> tuple[int, str]:
+    """Training, then validation, then test, as the published data set has them; other files by name."""
+    place = next((n for n, part in enumerate(_PARTS) if part in file.stem.split("-")), len(_PARTS))
+    return place, file.name
