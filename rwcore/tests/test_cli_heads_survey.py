@@ -74,7 +74,7 @@ def test_a_survey(model: Path, text: Path, tmp_path: Path) -> None:
     assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore heads survey`"))
     assert manifest["schema"] == SCHEMA
     assert f"Schema `{SCHEMA}`" in OUTPUTS
-    assert manifest["shown"] == ["1.1", "1.0"]
+    assert manifest["shown"] == ["1.0", "1.1"]  # ascending, however they were named
     assert manifest["command"].startswith("rwcore heads survey")
     assert_all_listed(manifest, out)
 
