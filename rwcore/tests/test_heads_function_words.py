@@ -23,6 +23,11 @@ def test_own_words_have_any_case_and_spaces() -> None:
     assert found == {"<bos>", " The", "the", "THE", " ", "\n\n", ".", "n't", "<end>"}
 
 
+def test_a_padding_token_without_a_row_is_no_function_word() -> None:
+    padded = Vocabulary(TEXTS, len(TEXTS), TEXTS, frozenset({0, len(TEXTS)}))
+    assert own_words().tokens(padded).tolist() == own_words().tokens(WORDS).tolist()
+
+
 def test_own_words_are_lower_case_single_and_of_every_kind() -> None:
     words = own_words().words
     assert 200 < len(words) < 500

@@ -95,6 +95,15 @@ def test_changes_beyond_float32_are_exact(size):
         ), name
 
 
+def test_what_is_not_a_number_stays_so_and_is_not_looked_into(monkeypatch):
+    hidden, targets, changes, readout = made(5)
+    changes[0].coefficients[3] = torch.nan
+    hidden[6] = torch.nan
+    monkeypatch.setattr("rwcore.heads.readout._exactly", None)
+    found = change_effects(hidden, targets, changes, readout)
+    assert found.kl.isnan().nonzero().tolist() == [[0, 3], [0, 6], [1, 6], [2, 6]]
+
+
 def test_no_change_has_no_effect():
     hidden, targets, changes, readout = made(3)
     found = change_effects(hidden, targets, changes, readout)

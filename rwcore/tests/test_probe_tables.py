@@ -165,6 +165,15 @@ def test_interval_is_of_the_probe_on_the_test_documents() -> None:
         assert 0.3 < wanted.low < wanted.high < 1
 
 
+def test_a_feature_of_whose_best_layer_nothing_was_kept_has_no_interval() -> None:
+    found, activations = with_probe()
+    gone = found.tasks[0].name
+    del activations[gone]
+    table = feature_table(found, activations=activations).set_index("feature")
+    assert table["test_mcc_low"].isna().tolist() == [name == gone for name in table.index]
+    assert table.loc[gone, "test_mcc"] == feature_table(found).set_index("feature").loc[gone, "test_mcc"]
+
+
 def controls() -> pd.DataFrame:
     generator = np.random.default_rng(0)
     rows = [
