@@ -33,7 +33,8 @@ def probes(weights: WeightStudy, **known: object) -> CompoundProbes:
 
 
 def ranks(*rows: tuple[str, int, str, int, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["feature", "layer", "control", "rank", "mean"])
+    table = pd.DataFrame(rows, columns=["feature", "layer", "control", "rank", "mean"])
+    return table.assign(ranked_by=table["mean"])
 
 
 def test_the_share_is_of_the_first_ranks_in_layers_1_to_4(weights: WeightStudy) -> None:

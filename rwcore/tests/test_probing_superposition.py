@@ -67,6 +67,11 @@ def test_a_neuron_wins_where_it_is_better_than_the_mean_direction() -> None:
     layers = pd.concat([FOUND.assign(layer=0), scores(("a", DIRECTIONS, 0, 1.0, 0.9), layer=1)])
     wins = neuron_wins(rank_curves(layers, within=["layer"]))
     assert wins["wins"].tolist() == [False, False]  # the best layer of each side
+    lucky = pd.concat([FOUND.assign(layer=0), scores(("a", NEURONS, 0, 0.2, 1.0), layer=1)])
+    wins = neuron_wins(rank_curves(lucky, within=["layer"])).set_index("feature")
+    assert wins.loc["a", "neuron"] == 0.5  # on validation the other layer is better
+    published = neuron_wins(rank_curves(lucky, by="test_f1", within=["layer"])).set_index("feature")
+    assert published.loc["a", "neuron"] == 1.0
 
 
 def test_log_losses_are_compared_k_by_k() -> None:
