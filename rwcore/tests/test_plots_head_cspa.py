@@ -89,3 +89,4 @@ def test_every_figure_draws_in_both_looks(look: Look) -> None:
     ]
     for figure in figures:
         figure.draw_without_rendering()
+        assert figure.axes[0].has_data()
