@@ -24,11 +24,11 @@ from rwcore.probing.capture import ExampleSelection, run_examples, select
 from rwcore.probing.datasets.features import AS_PUBLISHED, FIXED, NONE, FeatureDataset
 from rwcore.probing.errors import ProbeError
 from rwcore.store import ArtefactKey, read_arrays, read_json, write_arrays, write_json, writing
-from rwcore.studies.activation_pass import bridge
-from rwcore.studies.batch_files import BatchFiles, SweepTask, run_sweep
-from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
+from rwcore.studies.batch_files import BatchFiles
+from rwcore.studies.forward import ForwardOptions, forward_fields, identity_of, keep_rows
 from rwcore.studies.kept_examples import FACTS, SELECTION
 from rwcore.studies.kept_examples import Examples as Examples
+from rwcore.studies.sweeps import run_batches
 from rwcore.studies.weights import WeightStudy
 from rwcore.weights.shape import read_shape
 
@@ -147,25 +147,11 @@ def _prepare(
 
 
 def _run(weights: WeightStudy, sweep: ExampleSweep, options: ForwardOptions, parts: int) -> None:
-    tasks = [
-        SweepTask(
-            local=as_processed(weights),
-            sweep=sweep,
-            index=index,
-            of=parts,
-            dtype=options.dtype,
-            device=options.device,
-            threads=options.threads,
-        )
-        for index in range(parts)
-    ]
     try:
-        weights.engine.map(run_sweep, tasks, desc=f"{sweep.WHAT} of {weights.local.spec.id}")
+        run_batches(weights, sweep, options, parts)
     except (ModelError, ProbeError):
         shutil.rmtree(sweep.folder, ignore_errors=True)  # no use to anybody
         raise
-    finally:
-        bridge.cache_clear()
 
 
 def _common_corpus(datasets: Sequence[FeatureDataset]) -> TokenCorpus:

@@ -208,16 +208,15 @@ def _figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Name of the file without suffix, and figure."""
     from rwcore.plots.head_circuit_lists import token_bars_figure
-    from rwcore.plots.head_circuits import head_map_figure, rank_histograms_figure
+    from rwcore.plots.head_circuits import rank_histograms_figure
+    from rwcore.plots.head_maps import head_map_figure
 
     model, edges = study.weights.local.spec.id, rank_edges(study.shape.vocab)
     for circuit, frame in statistics.items():
         stem = circuit.lower()
         yield (
             f"{stem}_heads",
-            head_map_figure(
-                frame.assign(share=frame["below_10"]), LABELS[circuit], title=model, palette_name=palette
-            ),
+            head_map_figure(frame, "below_10", LABELS[circuit], title=model, palette_name=palette),
         )
         shares = {
             f"{layer}.{head}": rank_histogram(

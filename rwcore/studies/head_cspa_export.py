@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rwcore.errors import require_least
-from rwcore.heads.cspa import NEGATIVE
+from rwcore.heads.cspa import NAMES, NEGATIVE
 from rwcore.heads.cspa_run import Head
 from rwcore.heads.cspa_scores import COLUMNS as HEAD_COLUMNS
 from rwcore.heads.cspa_scores import LINE_COLUMNS
-from rwcore.plots.head_cspa import cspa_heads_figure
-from rwcore.plots.head_cspa_tokens import cspa_line_figure, cspa_scatter_figure
+from rwcore.plots.head_cspa import cspa_line_figure, cspa_scatter_figure
+from rwcore.plots.head_maps import head_map_figure
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_json
 from rwcore.studies.figures import check_palette
@@ -32,6 +32,8 @@ COLUMNS = {"heads.csv": HEAD_COLUMNS, "percentiles.csv": LINE_COLUMNS}
 """The tables, and their columns."""
 CLOSER = 3
 """Heads that are looked at token by token."""
+WRITTEN = 0.05
+"""Shares from this on stand in their cells of the map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,14 @@ def draw(
     model = study.weights.local.spec.id
     common: dict[str, Any] = {"palette_name": palette}
     for variant in study.options.variants:
-        yield f"explained_{variant}", cspa_heads_figure(study.table, variant=variant, title=model, **common)
+        rows = study.table[study.table["variant"] == variant]
+        yield (
+            f"explained_{variant}",
+            head_map_figure(
+                rows, "explained", "effect explained", end=1, written=WRITTEN,
+                title=f"{model}: {NAMES[variant]}", **common,
+            ),
+        )  # fmt: skip
     for (layer, head), line in zip(best, lines, strict=True):
         title = f"{model}, head {layer}.{head}"
         yield f"percentiles_{layer}.{head}", cspa_line_figure(line, title=title, **common)

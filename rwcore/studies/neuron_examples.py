@@ -30,11 +30,10 @@ from rwcore.errors import ModelError, OptionError
 from rwcore.neurons import NeuronSet
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, ArtefactKey, read_arrays, write_arrays, writing
-from rwcore.studies.activation_pass import bridge
 from rwcore.studies.activations import PassStudy
-from rwcore.studies.batch_files import SweepTask, run_sweep
 from rwcore.studies.example_sweep import SELECTION, Sweep
-from rwcore.studies.forward import as_processed, forward_fields, identity_of, keep_rows
+from rwcore.studies.forward import forward_fields, identity_of, keep_rows
+from rwcore.studies.sweeps import run_batches
 
 KIND, SWEEP_KIND = "neuron-examples", "example-sweep"
 DEFINITION = "neuron_examples/1"
@@ -165,29 +164,12 @@ class ExampleStudy:
             arrays = {"neurons": chosen.neurons, "rows": chosen.rows, "spans": chosen.spans}
             write_arrays(work / SELECTION, arrays)
         sweep = Sweep(work, keep_rows(pass_.corpus, pass_.weights.store), pass_.options.positions)
-        tasks = [
-            SweepTask(
-                local=as_processed(pass_.weights),
-                sweep=sweep,
-                index=index,
-                of=pass_.options.shards,
-                dtype=pass_.options.dtype,
-                device=pass_.options.device,
-                threads=pass_.options.threads,
-            )
-            for index in range(pass_.options.shards)
-        ]
-        try:
-            run = pass_.weights.engine.map(
-                run_sweep, tasks, desc=f"examples of {pass_.weights.local.spec.id}"
-            )
-        finally:
-            bridge.cache_clear()
+        run = run_batches(pass_.weights, sweep, pass_.options, pass_.options.shards)
         facts = {
             "sweep_neurons": len(sweep.selection.neurons),
             "sweep_rows": len(sweep.selection.needed),
             "sweep_batches": len(sweep.plans),
-            "sweep_batches_before": len(sweep.plans) - sum(run),
+            "sweep_batches_before": len(sweep.plans) - run,
             "sample_rows": len(sweep.selection.rows),
         }
         for first in range(0, len(sweep.selection.neurons), TOGETHER):

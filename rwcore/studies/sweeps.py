@@ -43,6 +43,22 @@ def sweep(
         files.folder.mkdir(parents=True, exist_ok=True)
     if inputs is not None and not (files.folder / INPUTS).exists():
         write_arrays(files.folder / INPUTS, inputs)
+    return run_batches(weights, files, options, parts)
+
+
+def run_batches(weights: WeightStudy, files: BatchFiles, options: ForwardOptions, parts: int = 1) -> int:
+    """Run the batches that have no file yet, in folders that have all that is needed; how many they were.
+
+    Args:
+        weights: The weight study of the model; its engine runs the parts.
+        files: The sweep.
+        options: How the model is run.
+        parts: Tasks of the engine; they decide no number.
+
+    Raises:
+        ModelError: The model cannot be run as expected.
+        StoreError: The folder cannot be written, or the disk is full.
+    """
     tasks = [
         SweepTask(
             local=as_processed(weights),

@@ -20,10 +20,9 @@ from rwcore.corpora.tokens import TokenCorpus
 from rwcore.neurons import NeuronSet
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import ArtefactKey, read_arrays, write_arrays, writing
-from rwcore.studies.activation_pass import bridge
-from rwcore.studies.batch_files import SweepTask, run_sweep
 from rwcore.studies.example_sweep import SELECTION, Sweep
-from rwcore.studies.forward import ForwardOptions, as_processed, forward_fields, identity_of, keep_rows
+from rwcore.studies.forward import ForwardOptions, forward_fields, identity_of, keep_rows
+from rwcore.studies.sweeps import run_batches
 from rwcore.studies.weights import WeightStudy
 from rwcore.weights.shape import read_shape
 
@@ -128,20 +127,7 @@ def _swept(
         )
         write_arrays(work / SELECTION, {each.name: getattr(every, each.name) for each in fields(every)})
     sweep = _ValueFiles(work, keep_rows(corpus, weights.store), options.positions)
-    task = SweepTask(
-        local=as_processed(weights),
-        sweep=sweep,
-        index=0,
-        of=1,
-        dtype=options.dtype,
-        device=options.device,
-        threads=options.threads,
-    )
-    try:
-        (run,) = weights.engine.map(run_sweep, [task], desc=f"neurons of {weights.local.spec.id}")
-    finally:
-        bridge.cache_clear()
-    return sweep, run
+    return sweep, run_batches(weights, sweep, options)
 
 
 def _require_finite(pair: Pair, values: TokenValues, corpus: TokenCorpus) -> None:

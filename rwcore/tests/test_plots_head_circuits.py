@@ -5,19 +5,7 @@ import pandas as pd
 
 from rwcore.heads.circuit_statistics import rank_edges
 from rwcore.plots.head_circuit_lists import token_bars_figure
-from rwcore.plots.head_circuits import head_map_figure, rank_histograms_figure
-
-
-def test_rows_of_the_map_are_their_own_layers():
-    """Trap T12: the original map wrote each layer one row too high."""
-    shares = pd.DataFrame({"layer": [0, 1, 2, 2], "head": [0, 1, 0, 1], "share": [0.1, 0.2, 0.3, 0.9]})
-    figure = head_map_figure(shares, "share")
-    axes = next(axes for axes in figure.axes if axes.get_gid() == "heads")
-    cells = np.asarray(axes.images[0].get_array().filled(np.nan))[::-1]  # the lowest row comes first
-    expected = np.array([[0.1, np.nan], [np.nan, 0.2], [0.3, 0.9]])
-    np.testing.assert_array_equal(cells, expected)
-    # Layer 0 at the top.
-    assert axes.get_ylim() == (2.5, -0.5)
+from rwcore.plots.head_circuits import rank_histograms_figure
 
 
 def test_a_line_for_each_head():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from rwcore.cli.console import paragraphs, remark, right, say, show, size, table
+from rwcore.cli.console import paragraphs, remark, right, say, show, table
 from rwcore.cli.forward import (
     BatchTokens,
     ClipQkv,
@@ -19,12 +19,8 @@ from rwcore.cli.forward import (
     Resume,
     Scheduler,
     Workers,
-    check_engine,
-    chosen_corpus,
-    clipped,
-    engine_name,
-    threads_of,
 )
+from rwcore.cli.heads.on_text import NO_TEXT, opened
 from rwcore.cli.options import Force, Model, Out, Palette
 
 if TYPE_CHECKING:
@@ -93,52 +89,28 @@ def behaviour(
     force: Force = False,
 ) -> None:
     """Measure what heads do, write it and print a summary."""
-    from rwcore.models.locate import locate
-    from rwcore.models.registry import find
-    from rwcore.provenance import Stopwatch
+    with opened(
+        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
+        scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
+        force=force,
+    ) as run:  # fmt: skip
+        from rwcore.heads.ioi import OWN_TEXTS, read_texts
+        from rwcore.studies.head_behaviour import BehaviourStudy
+        from rwcore.studies.head_behaviour_export import export_behaviour
+        from rwcore.studies.head_behaviour_runs import BehaviourOptions
 
-    stopwatch = Stopwatch()
-    check_engine(workers, scheduler)
-    spec = None if corpus == "none" else chosen_corpus(corpus, tokens, max_length)
-    local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
-
-    from rwcore.corpora.encoder import read_encoder
-    from rwcore.corpora.prepare import prepare
-    from rwcore.heads.ioi import OWN_TEXTS, read_texts
-    from rwcore.parallel import open_engine
-    from rwcore.runtime import peak_memory_bytes
-    from rwcore.studies.folder import check_target
-    from rwcore.studies.forward import ForwardOptions
-    from rwcore.studies.head_behaviour import BehaviourStudy
-    from rwcore.studies.head_behaviour_export import export_behaviour
-    from rwcore.studies.head_behaviour_runs import BehaviourOptions
-    from rwcore.studies.weights import weight_study
-    from rwcore.weights.fold import AS_PUBLISHED
-
-    check_target(out, force=force)
-    options = BehaviourOptions(sequences=sequences, length=length, prompts=prompts, seed=seed)
-    texts = read_texts(OWN_TEXTS if ioi is None else ioi)
-    forward = ForwardOptions(
-        token_budget=batch_tokens,
-        dtype=dtype,
-        device=device,
-        threads=threads_of(workers),
-        restart=not resume,
-    )
-    with open_engine(engine_name(workers, scheduler)) as engine:
-        weights = weight_study(local, processing=AS_PUBLISHED, engine=engine)
-        rows = None if spec is None else prepare(spec, read_encoder(local))
-        study = BehaviourStudy(weights, rows, options, texts, forward, parts=workers or 1)
+        options = BehaviourOptions(sequences=sequences, length=length, prompts=prompts, seed=seed)
+        texts = read_texts(OWN_TEXTS if ioi is None else ioi)
+        rows = None if corpus == NO_TEXT else run.rows()
         export = export_behaviour(
-            study,
+            BehaviourStudy(run.weights, rows, options, texts, run.forward, parts=run.parts),
             out,
             plots=plots,
             palette=palette,
             force=force,
             command=shlex.join(["rwcore", *context.obj]),
         )
-    _summarise(export)
-    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+        _summarise(export)
 
 
 def _summarise(export: BehaviourExport) -> None:

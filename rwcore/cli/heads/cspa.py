@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Column, Table
 
-from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.console import paragraphs, right, say, show, table
 from rwcore.cli.forward import (
     BatchTokens,
     ClipQkv,
@@ -21,13 +21,9 @@ from rwcore.cli.forward import (
     Scheduler,
     Tokens,
     Workers,
-    check_engine,
-    chosen_corpus,
-    clipped,
-    engine_name,
-    threads_of,
 )
 from rwcore.cli.heads.names import parse_heads
+from rwcore.cli.heads.on_text import opened
 from rwcore.cli.options import Force, Model, Out, Palette
 from rwcore.errors import OptionError
 
@@ -109,49 +105,26 @@ def cspa(
     force: Force = False,
 ) -> None:
     """Measure how much of heads is copy suppression, write it and print a summary."""
-    from rwcore.models.locate import locate
-    from rwcore.models.registry import find
-    from rwcore.provenance import Stopwatch
-
-    stopwatch = Stopwatch()
-    check_engine(workers, scheduler)
     chosen = heads if heads in ("late", "all") else parse_heads(heads, "--heads", "late", "all")
     kept = _kept(keep)
-    spec = chosen_corpus(corpus, tokens, max_length)
-    local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
+    with opened(
+        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
+        scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
+        force=force,
+    ) as run:  # fmt: skip
+        from rwcore.heads.cspa_filter import QueryFilter
+        from rwcore.studies.head_cspa import CspaOptions, CspaStudy
+        from rwcore.studies.head_cspa_export import export_cspa
 
-    from rwcore.corpora.encoder import read_encoder
-    from rwcore.corpora.prepare import prepare
-    from rwcore.heads.cspa_filter import QueryFilter
-    from rwcore.parallel import open_engine
-    from rwcore.runtime import peak_memory_bytes
-    from rwcore.studies.folder import check_target
-    from rwcore.studies.forward import ForwardOptions
-    from rwcore.studies.head_cspa import CspaOptions, CspaStudy
-    from rwcore.studies.head_cspa_export import export_cspa
-    from rwcore.studies.weights import weight_study
-    from rwcore.weights.fold import AS_PUBLISHED
-
-    check_target(out, force=force)
-    options = CspaOptions(
-        heads=chosen,
-        variants=tuple(part.strip() for part in variants.split(",")),
-        choice=QueryFilter(kept, self_attention),
-        means=means,
-        related=related,
-    )
-    forward = ForwardOptions(
-        token_budget=batch_tokens,
-        dtype=dtype,
-        device=device,
-        threads=threads_of(workers),
-        restart=not resume,
-    )
-    with open_engine(engine_name(workers, scheduler)) as engine:
-        weights = weight_study(local, processing=AS_PUBLISHED, engine=engine)
-        study = CspaStudy(weights, prepare(spec, read_encoder(local)), options, forward, parts=workers or 1)
+        options = CspaOptions(
+            heads=chosen,
+            variants=tuple(part.strip() for part in variants.split(",")),
+            choice=QueryFilter(kept, self_attention),
+            means=means,
+            related=related,
+        )
         export = export_cspa(
-            study,
+            CspaStudy(run.weights, run.rows(), options, run.forward, parts=run.parts),
             out,
             closer=closer,
             plots=plots,
@@ -159,8 +132,7 @@ def cspa(
             force=force,
             command=shlex.join(["rwcore", *context.obj]),
         )
-    _summarise(export)
-    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+        _summarise(export)
 
 
 def _kept(text: str) -> float | int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Column, Table
 
-from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.console import paragraphs, right, say, show, table
 from rwcore.cli.forward import (
     BatchTokens,
     ClipQkv,
@@ -20,13 +20,9 @@ from rwcore.cli.forward import (
     Scheduler,
     Tokens,
     Workers,
-    check_engine,
-    chosen_corpus,
-    clipped,
-    engine_name,
-    threads_of,
 )
 from rwcore.cli.heads.names import parse_heads
+from rwcore.cli.heads.on_text import opened
 from rwcore.cli.options import Force, Model, Out, Palette
 
 if TYPE_CHECKING:
@@ -98,41 +94,18 @@ def repair(
     force: Force = False,
 ) -> None:
     """Measure self-repair, write it and print a summary."""
-    from rwcore.models.locate import locate
-    from rwcore.models.registry import find
-    from rwcore.provenance import Stopwatch
-
-    stopwatch = Stopwatch()
-    check_engine(workers, scheduler)
     chosen = heads if heads in ("late", "all") else parse_heads(heads, "--heads", "late", "all")
-    spec = chosen_corpus(corpus, tokens, max_length)
-    local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
+    with opened(
+        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
+        scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
+        force=force,
+    ) as run:  # fmt: skip
+        from rwcore.studies.head_repair import RepairOptions, RepairStudy
+        from rwcore.studies.head_repair_export import export_repair
 
-    from rwcore.corpora.encoder import read_encoder
-    from rwcore.corpora.prepare import prepare
-    from rwcore.parallel import open_engine
-    from rwcore.runtime import peak_memory_bytes
-    from rwcore.studies.folder import check_target
-    from rwcore.studies.forward import ForwardOptions
-    from rwcore.studies.head_repair import RepairOptions, RepairStudy
-    from rwcore.studies.head_repair_export import export_repair
-    from rwcore.studies.weights import weight_study
-    from rwcore.weights.fold import AS_PUBLISHED
-
-    check_target(out, force=force)
-    options = RepairOptions(heads=chosen, ablation=ablation, seed=seed, share=share, mlps=mlps)
-    forward = ForwardOptions(
-        token_budget=batch_tokens,
-        dtype=dtype,
-        device=device,
-        threads=threads_of(workers),
-        restart=not resume,
-    )
-    with open_engine(engine_name(workers, scheduler)) as engine:
-        weights = weight_study(local, processing=AS_PUBLISHED, engine=engine)
-        study = RepairStudy(weights, prepare(spec, read_encoder(local)), options, forward, parts=workers or 1)
+        options = RepairOptions(heads=chosen, ablation=ablation, seed=seed, share=share, mlps=mlps)
         export = export_repair(
-            study,
+            RepairStudy(run.weights, run.rows(), options, run.forward, parts=run.parts),
             out,
             top=top,
             plots=plots,
@@ -140,8 +113,7 @@ def repair(
             force=force,
             command=shlex.join(["rwcore", *context.obj]),
         )
-    _summarise(export)
-    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+        _summarise(export)
 
 
 def _summarise(export: RepairExport) -> None:

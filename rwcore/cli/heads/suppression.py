@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from rwcore.cli.console import paragraphs, right, say, show, size, table
+from rwcore.cli.console import paragraphs, right, say, show, table
 from rwcore.cli.forward import (
     BatchTokens,
     ClipQkv,
@@ -20,12 +20,8 @@ from rwcore.cli.forward import (
     Scheduler,
     Tokens,
     Workers,
-    check_engine,
-    chosen_corpus,
-    clipped,
-    engine_name,
-    threads_of,
 )
+from rwcore.cli.heads.on_text import opened
 from rwcore.cli.options import Force, Model, Out, Palette
 
 if TYPE_CHECKING:
@@ -85,41 +81,17 @@ def suppression(
     force: Force = False,
 ) -> None:
     """Measure who suppresses what is predicted, write it and print a summary."""
-    from rwcore.models.locate import locate
-    from rwcore.models.registry import find
-    from rwcore.provenance import Stopwatch
+    with opened(
+        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
+        scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
+        force=force,
+    ) as run:  # fmt: skip
+        from rwcore.studies.head_suppression import SuppressionOptions, SuppressionStudy
+        from rwcore.studies.head_suppression_export import export_suppression
 
-    stopwatch = Stopwatch()
-    check_engine(workers, scheduler)
-    spec = chosen_corpus(corpus, tokens, max_length)
-    local = clipped(locate(find(model)), clip_qkv)  # before torch is imported
-
-    from rwcore.corpora.encoder import read_encoder
-    from rwcore.corpora.prepare import prepare
-    from rwcore.parallel import open_engine
-    from rwcore.runtime import peak_memory_bytes
-    from rwcore.studies.folder import check_target
-    from rwcore.studies.forward import ForwardOptions
-    from rwcore.studies.head_suppression import SuppressionOptions, SuppressionStudy
-    from rwcore.studies.head_suppression_export import export_suppression
-    from rwcore.studies.weights import weight_study
-    from rwcore.weights.fold import AS_PUBLISHED
-
-    check_target(out, force=force)
-    options = SuppressionOptions(in_context, least_probability)
-    forward = ForwardOptions(
-        token_budget=batch_tokens,
-        dtype=dtype,
-        device=device,
-        threads=threads_of(workers),
-        restart=not resume,
-    )
-    with open_engine(engine_name(workers, scheduler)) as engine:
-        weights = weight_study(local, processing=AS_PUBLISHED, engine=engine)
-        rows = prepare(spec, read_encoder(local))
-        study = SuppressionStudy(weights, rows, options, forward, parts=workers or 1)
+        options = SuppressionOptions(in_context, least_probability)
         export = export_suppression(
-            study,
+            SuppressionStudy(run.weights, run.rows(), options, run.forward, parts=run.parts),
             out,
             top=top,
             plots=plots,
@@ -127,8 +99,7 @@ def suppression(
             force=force,
             command=shlex.join(["rwcore", *context.obj]),
         )
-    _summarise(export)
-    say(f"took {stopwatch.seconds:.1f} s, {size(peak_memory_bytes())} of memory at most")
+        _summarise(export)
 
 
 def _summarise(export: SuppressionExport) -> None:
