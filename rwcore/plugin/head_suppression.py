@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rwcore.claim.values import Interval
-from rwcore.corpora.encoder import read_encoder
-from rwcore.corpora.prepare import prepare
-from rwcore.plugin.text import own_text_for_ablations
 from rwcore.studies.head_suppression import WEAKENING, SuppressionStudy
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rwcore.corpora.tokens import TokenCorpus
     from rwcore.studies.weights import WeightStudy
-
-DOCUMENTS, ROW, SEED = 32, 48, 0
-"""The text: the beginnings of so many of our own documents, drawn at random. The lens of every layer costs
-several forward passes."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +22,16 @@ class PredictedSuppression:
 
     Attributes:
         weights: The weight study of the model.
+        corpus: Rows of text.
     """
 
     weights: WeightStudy
+    corpus: TokenCorpus
 
     @cached_property
     def study(self) -> SuppressionStudy:
         """The study; nothing is computed before it is asked for."""
-        encoder = read_encoder(self.weights.local)
-        spec = own_text_for_ablations(encoder, None)
-        length = min(spec.max_length or ROW, ROW)
-        text = dataclasses.replace(spec, shuffle_seed=SEED, documents=DOCUMENTS, max_length=length)
-        return SuppressionStudy(self.weights, prepare(text, encoder, self.weights.store))
+        return SuppressionStudy(self.weights, self.corpus)
 
     def weakening(self) -> dict[str, float | Interval]:
         """How much weakening neurons suppress, and which part of what they write, beside random neurons."""

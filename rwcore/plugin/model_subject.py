@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rwcore.plugin.asked_features import FeatureTexts
     from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
-    from rwcore.plugin.head_suppression import PredictedSuppression
+    from rwcore.plugin.heads import HeadNumbers
     from rwcore.plugin.options import Knowledge
     from rwcore.plugin.paper_probes import PaperProbes
     from rwcore.plugin.probes import LanguageProbes, OwnTextProbes
@@ -145,11 +145,26 @@ class ModelSubject(WeightSubject):
         return LanguageProbes(self.weight_study())
 
     @cached_property
-    def predicted_suppression(self) -> PredictedSuppression:
-        """Who suppresses what is already predicted; see `rwcore.plugin.head_suppression`."""
-        from rwcore.plugin.head_suppression import PredictedSuppression
+    def heads(self) -> HeadNumbers:
+        """What claims about the attention heads of the only model ask; see `rwcore.plugin.heads`."""
+        from rwcore.plugin.heads import HeadNumbers
 
-        return PredictedSuppression(self.weight_study())
+        return HeadNumbers(self.weight_study(), self._head_text, self.kind)
+
+    def _head_text(self, corpus: str) -> TokenCorpus:
+        """The paper's text for its own models; of any other the beginnings of a few of our own documents."""
+        from rwcore.corpora.encoder import read_encoder
+        from rwcore.corpora.prepare import prepare
+        from rwcore.plugin.text import own_text_for_heads
+
+        if self.kind is Kind.PAPER:
+            text = self._text(corpus)
+        else:
+            encoder = read_encoder(self.weight_study().local)
+            spec = own_text_for_heads(encoder)
+            text = prepare(spec, encoder, self._store)
+        self._note(text, text.n_tokens)
+        return text
 
     @cached_property
     def paper_probes(self) -> PaperProbes:

@@ -19,6 +19,9 @@ OWN = "handmade"
 STAND_IN_TOKENS = 2000
 ABLATED_ROW = 96
 """Tokens of a row in ablated runs of models that are not the papers' own: the beginning of every document."""
+HEAD_DOCUMENTS, HEAD_ROW, HEAD_SEED = 32, 48, 0
+"""The text on which heads are studied: the beginnings of so many of our own documents, drawn at random. Every
+head is asked there what its output does to predictions, which costs a forward pass for every few heads."""
 
 
 def paper_text(corpus: str, tokens: int | None) -> CorpusSpec:
@@ -63,6 +66,19 @@ def own_text_for_ablations(encoder: TextEncoder, tokens: int | None) -> CorpusSp
     spec = own_text(encoder, tokens)
     length = min(spec.max_length or ABLATED_ROW, ABLATED_ROW)
     return dataclasses.replace(spec, max_length=length, overflow=False)
+
+
+def own_text_for_heads(encoder: TextEncoder) -> CorpusSpec:
+    """The beginnings of a few of our own documents, in rows of equal length.
+
+    Args:
+        encoder: Tokenizer and limits of the model.
+    """
+    spec = own_text(encoder, None)
+    length = min(spec.max_length or HEAD_ROW, HEAD_ROW)
+    return dataclasses.replace(
+        spec, shuffle_seed=HEAD_SEED, documents=HEAD_DOCUMENTS, max_length=length, overflow=False
+    )
 
 
 def prompt_of(
