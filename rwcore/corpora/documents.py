@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rwcore.corpora.spec import FILE, HANDMADE, HUB, CorpusSpec
+from rwcore.corpora.spec import FILE, HANDMADE, HUB, LEGACY, CorpusSpec
 from rwcore.errors import CorpusError, OptionError
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 200
 """Characters; a longer field of a source is no label but another text."""
+
+_STRAIGHT = str.maketrans(
+    "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+    "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}",
+    "''\"\"",
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
     elif spec.shuffle_seed is None:
         found = islice(_source(spec)(), spec.documents)
     else:
-        found = _shuffled(_source(spec), spec.shuffle_seed, spec.documents)
+        found = _shuffled(_source(spec), spec)
     first = next(found, None)
     if first is None:
         raise CorpusError(
@@ -63,8 +69,9 @@ def documents(spec: CorpusSpec) -> Iterator[Document]:
             where=spec.location or spec.source,
             remedy="check the labels it asks for" if spec.where else "name a file or folder with text",
         )
-    yield first
-    yield from found
+    yield _read(spec, first)
+    for one in found:
+        yield _read(spec, one)
 
 
 def document(spec: CorpusSpec, number: int) -> Document:
@@ -77,10 +84,10 @@ def document(spec: CorpusSpec, number: int) -> Document:
     if spec.source == HUB:
         from rwcore.corpora.hub import hub_documents
 
-        found = hub_documents(spec, start=number)
+        one = next(hub_documents(spec, start=number), None)
+        one = one and _read(spec, one)
     else:
-        found = islice(documents(spec), number, None)
-    one = next(found, None)
+        one = next(islice(documents(spec), number, None), None)
     if one is None:
         raise OptionError(
             f"the corpus {spec.id!r} has no document {number}",
@@ -110,15 +117,21 @@ def source_identity(spec: CorpusSpec) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def order(count: int, seed: int, first: int | None = None) -> Int64[np.ndarray, " document"]:
-    """Source numbers of the shuffled documents, as ``datasets.Dataset.shuffle(seed)`` orders them.
+def order(spec: CorpusSpec, count: int) -> Int64[np.ndarray, " document"]:
+    """Source numbers of the documents of a corpus that is shuffled, as many as it names.
 
     Args:
+        spec: The recipe, with a seed.
         count: Documents of the source.
-        seed: Seed of ``numpy.random.default_rng``.
-        first: How many of them are wanted; None is all.
     """
-    return np.random.default_rng(seed).permutation(count)[:first]
+    if spec.shuffle == LEGACY:
+        # The steps of numpy.random.seed and numpy.random.shuffle of a list, without their shared state.
+        numbers = [*range(count)]
+        np.random.RandomState(spec.shuffle_seed).shuffle(numbers)
+        found = np.array(numbers, dtype=np.int64)
+    else:
+        found = np.random.default_rng(spec.shuffle_seed).permutation(count)
+    return found[: spec.documents]
 
 
 def labels_of(fields: Mapping[str, object], text_field: str) -> dict[str, str]:
@@ -143,6 +156,11 @@ def is_wanted(spec: CorpusSpec, labels: Mapping[str, str]) -> bool:
     """Whether a document with these labels belongs to the corpus."""
     named = named_labels(spec, labels)
     return all(named.get(name) == value for name, value in spec.where)
+
+
+def _read(spec: CorpusSpec, one: Document) -> Document:
+    """A document of the source as the corpus has it."""
+    return replace(one, text=one.text.translate(_STRAIGHT)) if spec.straight_quotes else one
 
 
 def _source(spec: CorpusSpec) -> Callable[[], Iterator[Document]]:
@@ -175,8 +193,8 @@ def _python_topics() -> Iterator[Document]:
     return (Document(name, text, {"kind": "manual"}) for name, text in sorted(topics.items()))
 
 
-def _shuffled(read: Callable[[], Iterator[Document]], seed: int, first: int | None) -> Iterator[Document]:
-    chosen = order(sum(1 for _ in read()), seed, first).tolist()
+def _shuffled(read: Callable[[], Iterator[Document]], spec: CorpusSpec) -> Iterator[Document]:
+    chosen = order(spec, sum(1 for _ in read())).tolist()
     wanted = frozenset(chosen)
     held = {number: document for number, document in enumerate(read()) if number in wanted}
     return (held.pop(number) for number in chosen)

@@ -33,7 +33,7 @@ def hub_documents(spec: CorpusSpec, start: int = 0) -> Iterator[Document]:
     set is run. The library ``datasets`` reads its files (Parquet, Arrow, JSON lines, text, …; compressed or
     not) into its own cache once (disk space as the uncompressed text).
 
-    The order is that of ``datasets.Dataset.shuffle(seed)``; a document is called ``split:number`` by its
+    The order is that of `rwcore.corpora.documents.order`; a document is called ``split:number`` by its
     number in the source.
 
     Args:
@@ -53,7 +53,7 @@ def hub_documents(spec: CorpusSpec, start: int = 0) -> Iterator[Document]:
     rows = rows.select_columns(useful)
     numbers = _wanted(spec, rows)
     if spec.shuffle_seed is not None:
-        numbers = [numbers[at] for at in order(len(numbers), spec.shuffle_seed, spec.documents).tolist()]
+        numbers = [numbers[at] for at in order(spec, len(numbers)).tolist()]
     numbers = numbers[: spec.documents]
     for first in range(start, len(numbers), _ROWS):
         together = numbers[first : first + _ROWS]

@@ -47,10 +47,13 @@ class _Entry(BaseModel):
     labels: dict[str, str] = {}
     where: dict[str, str] = {}
     shuffle_seed: Annotated[int, Field(ge=0)] | None = None
+    shuffle: Literal["generator", "legacy"] = "generator"
+    straight_quotes: bool = False
     documents: Positive | None = None
     tokens: Positive | None = None
     max_length: Positive | None = None
     overflow: bool = False
+    full_rows: bool = False
     bos: Literal["model", "none", "eot"]
     layout: Literal["ragged", "packed"]
     separator: Literal["none", "eot"] = "none"

@@ -24,7 +24,8 @@ def tokenise(spec: CorpusSpec, encoder: TextEncoder, texts: Iterable[Document] |
 
     With T(d) the ids of document d without special tokens, b the BOS (or nothing) and S the longest row, a
     ragged row is ``b + T(d)`` cut after S ids; with overflow the rest follows in further rows, each with its
-    own b. An empty document is the row b, or none without BOS. Packed rows are b and S − |b| ids each of
+    own b. An empty document is the row b, or none without BOS. With full rows a document with
+    |b| + |T(d)| ≤ S is left out. Packed rows are b and S − |b| ids each of
     ``T(d₀) + T(d₁) + …`` (with the separator after every document, if there is one); what is left at the end
     is dropped. No EOS is appended. Rows are taken until their running count of ids, BOS included, first
     reaches ``spec.tokens``; no document after that is read.
@@ -53,7 +54,8 @@ def tokenise(spec: CorpusSpec, encoder: TextEncoder, texts: Iterable[Document] |
             if spec.tokens is not None and len(tokens) >= spec.tokens:
                 break
     if len(tokens) == len(numbers) * (policy.bos is not None):
-        short = f"not enough for one row of {policy.max_length} tokens" if policy.layout == "packed" else "no"
+        full = policy.layout == "packed" or spec.full_rows
+        short = f"not enough for one row of {policy.max_length} tokens" if full else "no"
         raise CorpusError(
             f"the corpus {spec.id!r} holds {short} text",
             where=spec.location or spec.source,
@@ -88,6 +90,9 @@ def rows_of(
     """
     policy = row_policy(spec, encoder)
     ids = _encoded(documents(spec) if texts is None else texts, encoder)
+    if spec.full_rows:
+        least = policy.max_length - (policy.bos is not None)
+        ids = (one for one in ids if len(one[1]) > least)
     yield from _packed(ids, policy) if policy.layout == "packed" else _ragged(ids, policy)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -192,15 +193,33 @@ def test_nothing_to_read_is_said(tmp_path: Path) -> None:
 @given(st.integers(1, 40), st.integers(0, 2**32), st.none() | st.integers(1, 50))
 def test_the_order_is_that_of_datasets(count: int, seed: int, first: int | None) -> None:
     shuffled = datasets.Dataset.from_dict({"n": range(count)}).shuffle(seed=seed)["n"]
-    assert order(count, seed, first).tolist() == list(shuffled)[:first]
+    spec = CorpusSpec("any", "handmade", shuffle_seed=seed, documents=first)
+    assert order(spec, count).tolist() == list(shuffled)[:first]
 
 
 @pytest.mark.parametrize("first", [None, 1, 7, 99])
 def test_local_files_are_shuffled_in_that_order(tmp_path: Path, first: int | None) -> None:
     file = write_lines(tmp_path / "a.jsonl", [{"text": str(n)} for n in range(30)])
     spec = of(file, shuffle_seed=2512800, documents=first)
-    assert texts(spec) == [str(n) for n in order(30, 2512800)][:first]
+    assert texts(spec) == [str(n) for n in order(spec, 30)]
     assert sorted(texts(replace(spec, documents=None)), key=int) == texts(of(file))
+
+
+@given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.none() | st.integers(1, 50))
+def test_the_older_order_is_that_of_numpys_shared_state(count: int, seed: int, first: int | None) -> None:
+    # What the recipe names, and nothing else here should use: numpy's shared state.
+    np.random.seed(seed)  # noqa: NPY002
+    published = [f"text {n}" for n in range(count)]
+    np.random.shuffle(published)  # noqa: NPY002
+    spec = CorpusSpec("any", "handmade", shuffle_seed=seed, shuffle="legacy", documents=first)
+    assert [f"text {n}" for n in order(spec, count)] == published[:first]
+
+
+def test_curly_quotes_become_straight(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.jsonl", [{"text": "\u201cIt\u2019s\u201d \u2018so\u2019 \u2013"}])
+    assert texts(of(file, straight_quotes=True)) == ["\"It's\" 'so' \u2013"]
+    assert document(of(file, straight_quotes=True), 0).text == "\"It's\" 'so' \u2013"
+    assert texts(of(file)) == ["\u201cIt\u2019s\u201d \u2018so\u2019 \u2013"]
 
 
 def test_the_identity_of_files_is_their_names_and_bytes(tmp_path: Path) -> None:

@@ -65,6 +65,20 @@ def test_recipes_in_words(name: str, words: str):
     assert find(name).describe() == words
 
 
+def test_the_rows_of_openwebtext_are_made_as_the_paper_made_them():
+    # Copy suppression 3.
+    for name, seed, rows, length in (("", 6, 800, 1000), ("-800", 1, 500, 800), ("-61", 6, 80, 61)):
+        recipe = find(f"openwebtext-10k{name}").recipe()
+        assert (recipe["shuffle_seed"], recipe["max_length"]) == (seed, length)
+        assert recipe["tokens"] == rows * length
+        assert recipe["shuffle"] == "legacy"
+        assert recipe["straight_quotes"] is recipe["full_rows"] is True
+    words = (
+        "all documents shuffled with seed 6 by numpy's older generator, straight quotes, one a row, cut at 61"
+    )
+    assert find("openwebtext-10k-61").describe().startswith(f"{words} tokens, shorter ones left out")
+
+
 def test_the_splits_of_the_pile():
     for name, split in (("pile-test", "test"), ("pile-validation", "validation")):
         papers = find(f"{name}-arxiv")
@@ -92,10 +106,11 @@ def test_every_part_of_a_recipe_is_in_its_words():
         CorpusSpec("x", "handmade", **options)
         for options in (
             {"documents": 3}, {"shuffle_seed": 3}, {"max_length": 3}, {"tokens": 3}, {"overflow": True},
+            {"shuffle_seed": 3, "shuffle": "legacy"}, {"straight_quotes": True}, {"full_rows": True},
             {"bos": "eot"}, {"bos": "none"}, {"layout": "packed"}, {"layout": "packed", "separator": "eot"},
         )
     ]  # fmt: skip
-    assert len({spec.describe() for spec in [plain, *others]}) == 10
+    assert len({spec.describe() for spec in [plain, *others]}) == 13
     assert plain.describe() == "all documents, one a row, cut at the model's context, BOS first"
 
 
@@ -179,6 +194,11 @@ def test_a_damaged_registry_is_located(tmp_path: Path, content: str, message: st
         ({"max_length": 0, "bos": "none"}, "max_length"),
         ({"layout": "packed", "overflow": True}, "overflow"),
         ({"separator": "eot"}, "separator"),
+        ({"layout": "packed", "full_rows": True}, "full_rows"),
+        ({"overflow": True, "full_rows": True}, "full_rows"),
+        ({"shuffle": "legacy"}, "shuffle"),
+        ({"shuffle": "legacy", "shuffle_seed": 2**32}, "shuffle"),
+        ({"shuffle": "twice"}, "shuffle"),
     ],
 )
 def test_impossible_recipes_are_refused(options: dict[str, object], key: str):

@@ -158,6 +158,20 @@ def test_ragged_rows(texts: list[str], longest: int, overflow: bool, bos: str) -
         assert bytes(t for row in rows(corpus) for t in row if t != EOT).decode() == "".join(texts)
 
 
+@given(TEXTS, st.integers(2, 9), st.sampled_from(["model", "none"]))
+def test_full_rows_are_of_longer_documents(texts: list[str], longest: int, bos: str) -> None:
+    begin = [EOT] if bos == "model" else []
+    whole = [(number, begin + list(text.encode())) for number, text in enumerate(texts)]
+    expected = [(number, row[:longest]) for number, row in whole if len(row) > longest]
+    recipe = spec(max_length=longest, full_rows=True, bos=bos)
+    if not expected:
+        with pytest.raises(CorpusError, match=f"not enough for one row of {longest} tokens"):
+            tokenise(recipe, encoder(), docs(*texts))
+        return
+    corpus = tokenise(recipe, encoder(), docs(*texts))
+    assert list(zip(corpus.document.tolist(), rows(corpus), strict=True)) == expected
+
+
 @given(TEXTS, st.integers(2, 9), st.sampled_from(["eot", "none"]), st.sampled_from(["model", "none"]))
 def test_packed_rows(texts: list[str], longest: int, separator: str, bos: str) -> None:
     stream = [
