@@ -67,7 +67,7 @@ class QueryFilter:
 def key_rows(
     tokens: Int64[Tensor, "batch pos"], readout: Readout, sets: Int64[Tensor, "vocab set"] | None = None
 ) -> Float[Tensor, "batch pos set d_model"]:
-    """Columns of W_U that each key stands for: that of its token, or those of its set.
+    """Centred columns of W_U that each key stands for: that of its token, or those of its set.
 
     Args:
         tokens: The tokens of the rows.
@@ -79,9 +79,9 @@ def key_rows(
         The columns; zero for `NO_TOKEN`.
     """
     if sets is None:
-        return readout.rows[tokens][:, :, None]
+        return readout.centred(tokens)[:, :, None]
     members = sets.to(tokens.device)[tokens]
-    return readout.rows[members.clamp(min=0)] * (members != NO_TOKEN)[..., None]
+    return readout.centred(members.clamp(min=0)) * (members != NO_TOKEN)[..., None]
 
 
 def lens_scores(

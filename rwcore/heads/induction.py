@@ -125,7 +125,7 @@ def writes_to_source(
     """
     device = readout.rows.device
     row = torch.arange(len(batch.tokens), device=device)[:, None]
-    directions = readout.rows[batch.tokens.gather(1, source).to(device)]
+    directions = readout.centred(batch.tokens.gather(1, source).to(device))
     at, of = destination.to(device), source.to(device)
     found: list[Tensor] = []
 

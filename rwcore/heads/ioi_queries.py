@@ -90,7 +90,9 @@ def score_differences(
     run_heads(model, prompts.flipped().batch, hooks=flipped)
     for layer in scales:
         other[layer] = other[layer] * (others[layer] / own[layer])
-    span = torch.stack([readout.rows[one.to(device)] for one in (prompts.io_token, prompts.s_token)], dim=1)
+    span = torch.stack(
+        [readout.centred(one.to(device)) for one in (prompts.io_token, prompts.s_token)], dim=1
+    )
     inverse = torch.linalg.pinv(span)
     makes: dict[str, Callable[[int, Tensor], Tensor]] = {
         SWAPPED: lambda layer, query: other[layer],

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
@@ -57,6 +58,21 @@ class Readout:
         found = unembedding(local, processing="as_published")
         bias = None if found.b_U is None else found.b_U.to(device)
         return cls(found.W_U.T.contiguous().to(device), bias, read_shape(local).softcap)
+
+    def centred(self, tokens: Int64[Tensor, " *token"]) -> Float[Tensor, "*token d_model"]:
+        """Columns of W_U minus the mean of all: what gives centred logits, before a soft cap.
+
+        Without a soft cap the unembedding is centred already.
+
+        Args:
+            tokens: Ids, on the read-out's device.
+        """
+        rows = self.rows[tokens]
+        return rows if self.soft_cap is None else rows - self._centre
+
+    @cached_property
+    def _centre(self) -> Float[Tensor, " d_model"]:
+        return self.rows.mean(dim=0)
 
     def logits(
         self, hidden: Float[Tensor, "token d_model"], entries: slice = slice(None)

@@ -15,7 +15,7 @@ and SR is the sum of what other heads, MLPs and the final norm do about it:
 
 Behind a norm of what attention adds, the scale of that norm changes in the layer of the head: D has the clean
 one, and what this scale does to all heads of the layer is a fourth part. Logits are centred over the
-vocabulary, without bias; of a soft cap they are those before it (not centred there).
+vocabulary, without bias; of a soft cap they are those before it.
 
 Source: self-repair specification, section 1; Rushing and Nanda, "Explorations of Self-Repair" (2024).
 """

@@ -180,7 +180,7 @@ def directions(
     """
     target = next_tokens(batch).to(readout.rows.device)
     asked = target >= 0
-    u = wide(readout.rows[target[asked]])
+    u = wide(readout.centred(target[asked]))
     return asked, u.double() if next(model.parameters()).dtype == torch.float64 else u
 
 

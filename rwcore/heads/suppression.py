@@ -122,7 +122,6 @@ def suppression(
     device = readout.rows.device
     tokens, asked = batch.tokens.to(device), asked_positions(batch).to(device)
     scale = wide(final.scale[asked])
-    centre = readout.rows.mean(dim=0)
     watched = Watched(model, 0)
     layers: list[_Layer] = []
 
@@ -131,7 +130,7 @@ def suppression(
         hidden = wide(parts.stream[asked]) / scale[:, None]
         lens = top_predictions(hidden, readout, count=1)
         predicted, probability = lens.token[:, 0], lens.probability[:, 0]
-        u = (readout.rows[predicted] - centre).to(scale.dtype)
+        u = readout.centred(predicted).to(scale.dtype)
         output = output_matrices(model, parts.layer).to(u.dtype)
         along = torch.einsum("td,hed->the", u, output)
         heads = torch.linalg.vecdot(wide(parts.z[asked]), along) / scale[:, None]

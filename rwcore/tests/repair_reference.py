@@ -32,7 +32,7 @@ def slow_repair(model, batch, head, readout, *, ablation, seed=0):
     found = {}
     for b in range(len(batch.rows)):
         for p in range(int(batch.mask[b].sum()) - 1):
-            u = readout.rows[batch.tokens[b, p + 1]].double()
+            u = (readout.rows[batch.tokens[b, p + 1]] - readout.rows.mean(0)).double()
             s, s_new = (float(end.scale[b, p]) for end in (clean_end, changed_end))
 
             def effect(vector, at=(b, p), u=u, s=s):

@@ -117,7 +117,8 @@ def test_kept_pairs_are_the_kept_ones_with_attention(local: LocalModel) -> None:
             assert pattern is not None
             assert stream is not None
             assert one.attention[number] == pattern[row, head, query, key] >= 0.01
-            score = stream[row, query] / final.scale[row, query] @ readout.rows[TOKENS[row, key]]
+            column = readout.rows[TOKENS[row, key]] - readout.rows.mean(dim=0)
+            score = stream[row, query] / final.scale[row, query] @ column
             assert float(one.score[number]) == pytest.approx(float(score), rel=1e-4, abs=1e-5)
 
 

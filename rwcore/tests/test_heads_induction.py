@@ -49,7 +49,7 @@ def planted(tmp_path_factory):
 
 
 def logit_moved(case, batch, layer, head, row, destination, source, token):
-    """How much a logit falls if a head's addition from one source is taken out of the final stream."""
+    """How much a centred logit falls if a head's addition from one source is taken out of the final stream."""
     kept = []
     final = run_heads(case.model, batch, kept.append, parts=(PATTERN, VALUE), layers=[layer])
     (parts,) = kept
@@ -58,8 +58,9 @@ def logit_moved(case, batch, layer, head, row, destination, source, token):
     z, before = parts.z[row, destination, head], parts.raw_z[row, destination, head]
     added = raw * (z[0] / before[0]) @ output_matrices(case.model, layer)[head]
     stream, scale = final.stream[row, destination], final.scale[row, destination]
-    whole, less = (case.readout.logits((x / scale)[None])[0, token] for x in (stream, stream - added))
-    return float(whole - less)
+    whole, less = (case.readout.logits((x / scale)[None])[0] for x in (stream, stream - added))
+    moved = whole - less
+    return float(moved[token] - moved.mean())
 
 
 @pytest.mark.parametrize("layer", [0, 2])
@@ -96,7 +97,8 @@ def test_sources_add_up_to_what_the_head_adds(tiny):
     final = run_heads(tiny.model, batch, kept.append)
     for parts in kept:
         added = torch.einsum("he,hed->hd", parts.z[0, 4], output_matrices(tiny.model, parts.layer))
-        wanted = added @ tiny.readout.rows[9] / final.scale[0, 4]
+        centred = tiny.readout.rows[9] - tiny.readout.rows.mean(dim=0)
+        wanted = added @ centred / final.scale[0, 4]
         assert torch.allclose(found[parts.layer, :, 0], wanted, atol=1e-4)
 
 

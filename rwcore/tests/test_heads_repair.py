@@ -91,7 +91,8 @@ def test_direct_effects_need_the_scale_and_the_gain(tiny):
             readout.logits((stream / final.scale[..., None])[asked])
             for stream in (final.stream, final.stream - added)
         )
-        lost = (before - after).gather(1, target[:, None])[:, 0]
+        lost = before - after
+        lost = (lost - lost.mean(dim=1, keepdim=True)).gather(1, target[:, None])[:, 0]  # centred logits
         assert torch.allclose(found[place], lost, atol=1e-4)
     alone = run_repair(model, BATCH, RepairPlan(HEADS), readout).repairs.direct
     assert torch.allclose(alone, found, atol=1e-4)
