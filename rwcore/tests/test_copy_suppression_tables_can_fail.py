@@ -2,89 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
-from rwcore.claim.schema import load_paper
-from rwcore.golden.paths import published_dir
-from rwcore.paths import claims_dir
-from rwcore.plugin.parametrize import Asked, subjects_of
-from rwcore.plugin.tables import TablesSubject
-from rwcore.tests.neuroscope_claims import Answers, answers, claims_of, failing, ids, labels, module
+from rwcore.tests.changed_tables import (
+    Apply,
+    Change,
+    PaperTables,
+    becomes,
+    count,
+    each,
+    edit_rows,
+    more,
+    times,
+)
 
 pytestmark = pytest.mark.slow  # all of it together
 
-SLUG = "copy_suppression"
-PAPER = load_paper(claims_dir() / SLUG)
-PARTS = ("circuits", "effects", "ioi", "calibration", "scores", "self_repair")
-FILES = [module(f"tables_{name}", claims_dir() / SLUG) for name in PARTS]
-TESTS = [test for file in FILES for name, test in vars(file).items() if name.startswith("test_")]
-NOBODY = Asked({}, (), papers_own=False)
-
-Apply = Callable[[Path], None]
-Change = Callable[[str], object]
-
-
-def edit(name: str, column: str, change: Change | None, **where: object) -> Apply:
-    """Change a column of the rows whose other columns have these texts, or leave the rows out (None)."""
-
-    def apply(folder: Path) -> None:
-        file = folder / f"{name}.csv"
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-        rows = pd.Series(True, index=frame.index)
-        for key, text in where.items():
-            rows &= frame[key] == str(text)
-        assert rows.any()
-        if change is None:
-            frame = frame[~rows]
-        else:
-            kept = frame.loc[rows, column]
-            frame.loc[rows, column] = kept.map(lambda cell: str(change(cell)))
-            assert (frame.loc[rows, column] != kept).any()
-        frame.to_csv(file, index=False)
-
-    return apply
+TABLES = PaperTables("copy_suppression")
 
 
 def of(name: str) -> Callable[..., Apply]:
     """Edits of one table of the first paper."""
-    return lambda column, change, **where: edit(f"copy_suppression_{name}", column, change, **where)
-
-
-def each(edits: Iterable[Apply]) -> Apply:
-    """Several edits, one after the other."""
-    found = list(edits)
-
-    def apply(folder: Path) -> None:
-        for one in found:
-            one(folder)
-
-    return apply
-
-
-def more(amount: float) -> Change:
-    """A number that is larger."""
-    return lambda cell: float(cell) + amount
-
-
-def count(amount: int) -> Change:
-    """A count that is larger."""
-    return lambda cell: int(cell) + amount
-
-
-def times(factor: float) -> Change:
-    """A number that is larger by a factor."""
-    return lambda cell: float(cell) * factor
-
-
-def becomes(value: object) -> Change:
-    """Another value."""
-    return lambda _: value
+    return lambda column, change, **where: edit_rows(f"copy_suppression_{name}", column, change, **where)
 
 
 RANKS, SCORES = of("diag_rank_histograms"), of("ov_negative_copying_scores_all_heads")
@@ -106,12 +48,12 @@ def head(layer: int, number: int) -> dict[str, object]:
 
 def selected(column: str, change: Change, model: str, **where: object) -> Apply:
     """Change the self-repair of heads on the tokens with their largest direct effects."""
-    return edit("self_repair_heads_top2pct", column, change, model=model, **where)
+    return edit_rows("self_repair_heads_top2pct", column, change, model=model, **where)
 
 
 def everywhere(column: str, change: Change, **where: object) -> Apply:
     """Change the self-repair of heads of gpt2 on all tokens."""
-    return edit("self_repair_heads_all_tokens", column, change, model="gpt2-small", **where)
+    return edit_rows("self_repair_heads_all_tokens", column, change, model="gpt2-small", **where)
 
 
 L10H7, L11H10 = head(10, 7), head(11, 10)
@@ -327,32 +269,14 @@ CHANGES: dict[str, tuple[Apply, set[str]]] = {
 }  # fmt: skip
 
 
-def asked_of_tables(folder: Path, claims: set[str]) -> Answers:
-    """What the tests of some claims say of tables; an expectation holds if it does of every model."""
-    said: Answers = {}
-    for test in TESTS:
-        if not claims & set(claims_of(test)):
-            continue
-        for spec in subjects_of(PAPER, map(PAPER.claim, claims_of(test)), NOBODY, with_papers_own=False):
-            for name, agrees in answers(test, TablesSubject(spec, folder), paper=PAPER).items():
-                said[name] = said.get(name, True) and agrees
-    return said
-
-
 def test_published_tables_hold_as_they_are() -> None:
-    said = asked_of_tables(published_dir(SLUG), {claim.id for claim in PAPER.claims})
-    assert failing(said) == set()
-    assert set(said) == labels(TESTS, "data", paper=PAPER)
+    TABLES.hold_as_published()
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_table_fails(name: str, tmp_path: Path) -> None:
-    change, wanted = CHANGES[name]
-    shutil.copytree(published_dir(SLUG), tmp_path / "published")
-    change(tmp_path / "published")
-    assert wanted <= failing(asked_of_tables(tmp_path / "published", ids(wanted)))
+    TABLES.fail(*CHANGES[name], tmp_path)
 
 
 def test_every_claim_about_tables_is_made_to_fail() -> None:
-    made: Any = set().union(*(wanted for _, wanted in CHANGES.values()))
-    assert made == labels(TESTS, "data", paper=PAPER)
+    assert {label for _, wanted in CHANGES.values() for label in wanted} == TABLES.expectations

@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
-from rwcore.claim.schema import load_paper
-from rwcore.golden.paths import published_dir
-from rwcore.paths import claims_dir
-from rwcore.plugin.parametrize import Asked, subjects_of
-from rwcore.plugin.tables import TablesSubject
-from rwcore.tests.neuroscope_claims import Answers, answers, claims_of, failing, ids, labels, module
+from rwcore.tests.changed_tables import Apply, Change, PaperTables, becomes, edit_rows, more, swap, times
 
 pytestmark = pytest.mark.slow  # all of it together
 
-SLUG = "sparse_probing"
-PAPER = load_paper(claims_dir() / SLUG)
-FILES = [
-    module(name, claims_dir() / SLUG)
-    for name in ("data_sets", "weights", "context", "tables", "superposition")
-]
-TESTS = [test for file in FILES for name, test in vars(file).items() if name.startswith("test_")]
-NOBODY = Asked({}, (), papers_own=False)
-
-Apply = Callable[[Path], None]
-Change = Callable[[str], object]
+TABLES = PaperTables("sparse_probing")
+EXACT = {"model", "metric", "layer", "neuron", "feature", "label"}
 
 
 def edit(name: str, column: str, change: Change | None, **where: str) -> Apply:
-    """Change a column of some rows, or leave them out (None).
-
-    Models, metrics, features and numbers of the rows are those given; other columns contain the text.
-    """
-
-    def apply(folder: Path) -> None:
-        file = folder / f"sparse_probing_{name}.csv"
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-        rows = pd.Series(True, index=frame.index)
-        for key, text in where.items():
-            exact = key in {"model", "metric", "layer", "neuron", "feature", "label"}
-            rows &= frame[key] == text if exact else frame[key].str.contains(text, regex=False)
-        assert rows.any()
-        if change is None:
-            frame = frame[~rows]
-        else:
-            kept = frame.loc[rows, column]
-            frame.loc[rows, column] = kept.map(lambda cell: str(change(cell)))
-            assert (frame.loc[rows, column] != kept).all()
-        frame.to_csv(file, index=False)
-
-    return apply
-
-
-def more(amount: float) -> Change:
-    """A number that is larger."""
-    return lambda cell: float(cell) + amount
-
-
-def times(factor: float) -> Change:
-    """A number that is larger by a factor."""
-    return lambda cell: float(cell) * factor
-
-
-def becomes(value: object) -> Change:
-    """Another value."""
-    return lambda _: value
-
-
-def swap(old: str, new: str) -> Change:
-    """A text in which a part is another."""
-    return lambda cell: cell.replace(old, new)
+    """Change a column of some rows: columns of `EXACT` are those given, others contain the text."""
+    return edit_rows(f"sparse_probing_{name}", column, change, frozenset(where) - EXACT, **where)
 
 
 def top(column: str, change: Change | None, **where: str) -> Apply:
@@ -264,32 +206,14 @@ CHANGES: dict[str, tuple[Apply, set[str]]] = {
 }  # fmt: skip
 
 
-def asked_of_tables(folder: Path, claims: set[str]) -> Answers:
-    """What the tests of some claims say of tables; an expectation holds if it does of every model."""
-    said: Answers = {}
-    for test in TESTS:
-        if not claims & set(claims_of(test)):
-            continue
-        for spec in subjects_of(PAPER, map(PAPER.claim, claims_of(test)), NOBODY, with_papers_own=False):
-            for name, agrees in answers(test, TablesSubject(spec, folder), paper=PAPER).items():
-                said[name] = said.get(name, True) and agrees
-    return said
-
-
 def test_published_tables_hold_as_they_are() -> None:
-    said = asked_of_tables(published_dir(SLUG), {claim.id for claim in PAPER.claims})
-    assert failing(said) == set()
-    assert set(said) == labels(TESTS, "data", paper=PAPER)
+    TABLES.hold_as_published()
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_table_fails(name: str, tmp_path: Path) -> None:
-    change, wanted = CHANGES[name]
-    shutil.copytree(published_dir(SLUG), tmp_path / "published")
-    change(tmp_path / "published")
-    assert wanted <= failing(asked_of_tables(tmp_path / "published", ids(wanted)))
+    TABLES.fail(*CHANGES[name], tmp_path)
 
 
 def test_every_claim_about_tables_is_made_to_fail() -> None:
-    made: Any = set().union(*(wanted for _, wanted in CHANGES.values()))
-    assert made == labels(TESTS, "data", paper=PAPER)
+    assert {label for _, wanted in CHANGES.values() for label in wanted} == TABLES.expectations
