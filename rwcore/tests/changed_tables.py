@@ -86,8 +86,7 @@ class PaperTables:
         assert wanted <= failing(self.asked(folder / "published", ids(wanted)))
 
 
-def edit(
-    self,
+def edit_rows(
     name: str,
     column: str,
     change: Change | None,
