@@ -162,7 +162,8 @@ def fixed_key_differences(
     """Score of some queries on the key of IO minus that of S, with keys made of embeddings alone.
 
     Both sides go through the norm before the attention and have their biases; positions are left out;
-    scores are divided by √d_head.
+    scores have the factor of the model's attention (1/√d_head in most families; Gemma's is its own) and no
+    soft cap.
 
     Args:
         model: As for `rwcore.heads.run.run_heads`.
@@ -177,8 +178,14 @@ def fixed_key_differences(
     for head in range(len(decoder_blocks(model)[layer].attn.W_Q)):
         key = keys(model, layer, group_of(model, layer, head), asked, _FIXED)
         query = queries(model, layer, head, asking, _FIXED)
-        found.append(torch.linalg.vecdot(query, key[io] - key[s]) / math.sqrt(key.shape[1]))
+        found.append(torch.linalg.vecdot(query, key[io] - key[s]) * _factor(model, layer, key.shape[1]))
     return torch.stack(found)
+
+
+def _factor(model: Any, layer: int, d_head: int) -> float:
+    """What the attention multiplies scores with; modules that do not tell divide by √d_head."""
+    attention = decoder_blocks(model)[layer].attn.original_component
+    return float(getattr(attention, "scaling", None) or 1 / math.sqrt(d_head))
 
 
 @torch.no_grad()

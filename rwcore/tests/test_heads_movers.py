@@ -1,5 +1,6 @@
 """Direct contributions on prompts with two names, and what comes of them without the name movers."""
 
+import json
 import math
 
 import pytest
@@ -38,6 +39,8 @@ class Case:
 
     def __init__(self, local):
         self.model, self.readout = load_bridge(local), Readout.of(local)
+        config = json.loads((local.path / "config.json").read_text())
+        self.query_scalar = config.get("query_pre_attn_scalar")  # Gemma's own; others divide by √d_head
         encoder = read_encoder(local)
         self.prompts = ioi_prompts(IoiWords.of(TOY_TEXTS, encoder), encoder, 12, seed=2)
 
@@ -215,7 +218,7 @@ class TestQueries:
             query, key = normed[0] @ attn.W_Q[head], normed[1] @ attn.W_K[group]
             if attn.b_Q is not None:
                 query, key = query + attn.b_Q[head], key + attn.b_K[group]
-            wanted = ((query[1] * (key[2] - key[1])).sum()) / math.sqrt(key.shape[1])
+            wanted = (query[1] * (key[2] - key[1])).sum() / math.sqrt(tiny.query_scalar or key.shape[1])
             assert found[head, 1] == pytest.approx(float(wanted), rel=1e-3, abs=1e-4)
 
     def test_composition_by_hand(self, gpt2):
