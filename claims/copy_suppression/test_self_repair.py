@@ -1,8 +1,9 @@
-"""Self-repair of single heads on ordinary text: the stored tables (SR1-SR14)."""
+"""Self-repair of single heads on ordinary text: the stored tables, and models (SR1-SR20, C71)."""
 
 import pandas as pd
 import pytest
 
+from rwcore.plugin.asked_repair import repair_of
 from rwcore.plugin.head_tables import (
     by_head,
     first_heads,
@@ -13,6 +14,7 @@ from rwcore.plugin.head_tables import (
     share,
 )
 from rwcore.plugin.probing_tables import column
+from rwcore.plugin.subjects import Kind
 
 GPT2, GPT2_MEDIUM, PYTHIA = "gpt2", "gpt2-medium", "EleutherAI/pythia-410m"
 CLIPPED = ["clip_ln", "clip_heads", "clip_mlp"]
@@ -21,6 +23,9 @@ CLIPPED = ["clip_ln", "clip_heads", "clip_mlp"]
 @pytest.mark.claim("SR1", "SR2")
 def test_parts_of_repair(subject, claim):
     """Repair by heads, MLPs and the final scale: their sum, and those behind the last layer."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).parts())
+        return
     table = self_repair(subject)
     rest = table["sr"] - table[["sr_heads", "sr_mlp", "sr_ln"]].sum(axis=1)
     definition = table["sr"] - (table["dlogit"] + table["loss"])
@@ -37,6 +42,9 @@ def test_parts_of_repair(subject, claim):
 @pytest.mark.claim("SR3", "SR4", "SR5", "SR6", "SR8", "SR9", "SR10")
 def test_repair_in_late_layers(subject, claim):
     """Shares of the loss that are repaired, and of the heads that are."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).late())
+        return
     table = self_repair(subject)
     found = of_late_heads(late(table))
     by_heads, by_mlps = found["R_heads"], found["R_mlp"]
@@ -86,6 +94,9 @@ def stored(subject, group):
 @pytest.mark.claim("SR7")
 def test_repair_by_the_final_scale(subject, claim):
     """Repair by the final scale over the direct effect, in the layer before the last."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).scale())
+        return
     table = self_repair(subject)
     heads = table[table["layer"] == table["layers"] - 2]
     ratio = (heads["sr_ln"] / heads["de"]).groupby(heads["model"], sort=False).mean()
@@ -103,6 +114,9 @@ def test_repair_by_the_final_scale(subject, claim):
 @pytest.mark.claim("SR11")
 def test_repair_without_selection(subject, claim):
     """The same share over all tokens, against the tokens with a head's largest direct effects."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).unselected())
+        return
     everywhere, selected = self_repair(subject, "all_tokens"), self_repair(subject)
     found = both_groups(everywhere)
     claim.check(
@@ -120,6 +134,9 @@ def both_groups(table):
 @pytest.mark.claim("SR12", "SR13")
 def test_strongest_heads(subject, claim):
     """Direct effect, change of the logit and repair of single heads."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).strongest())
+        return
     table = self_repair(subject)
     first = first_heads(table, "de", 1)[0]
     row = table.set_index("head").loc[first]
@@ -135,9 +152,25 @@ def test_strongest_heads(subject, claim):
 
 @pytest.mark.claim("SR14")
 def test_clipped_shares(subject, claim):
-    """Means over heads of the clipped shares of three parts, against that of the whole."""
+    """Means over heads of the clipped shares of the parts, against that of the whole."""
+    if subject.kind is not Kind.TABLES:
+        claim.check(**repair_of(subject).clipped())
+        return
     table = self_repair(subject)
     models = table["model"]
     parts = table[CLIPPED].groupby(models, sort=False).mean().sum(axis=1)
     whole = (table["sr"] / table["de"]).clip(0, 1).groupby(models, sort=False).mean()
     claim.check(sum_of_clipped=column(parts), excess_of_clipped=column(parts - whole))
+
+
+@pytest.mark.claim("C71", "SR15", "SR16")
+def test_scale_and_noise(subject, claim):
+    """Whether the final stream shrinks without a late head, and how repair differs from token to token."""
+    repair = repair_of(subject)
+    claim.check(**repair.shrinking(), **repair.noise(), **repair.identity())
+
+
+@pytest.mark.claim("SR17", "SR18", "SR19", "SR20")
+def test_neurons_that_repair(subject, claim):
+    """Neurons of the last MLP that repair heads of the layer before the last."""
+    claim.check(**repair_of(subject).neurons())

@@ -1,4 +1,4 @@
-"""``rwcore serve``: a page on this machine where people type a text and see what a neuron does on it."""
+"""``rwcore serve``: pages on this machine where people type a text and see what a neuron or head does."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from rwcore.cli.ablation_options import Bos
 from rwcore.cli.console import paragraphs, say
 from rwcore.cli.forward import ClipQkv, Device, Dtype, clipped
 from rwcore.cli.options import Model, Processing
-from rwcore.errors import OptionError
+from rwcore.errors import OptionError, RwcoreError
 
-HELP = """A page on this machine to test MODEL on your own text: one neuron, token by token.
+HELP = """Pages on this machine to test MODEL on your own text: one neuron or one head, token by token.
 
 Prints an address to open in a browser. There, type a text and name a neuron: the page shows gate, in,
 act(gate) and post at every token, and the loss of every prediction, clean and with the neuron ablated.
 Texts become tokens as those of a corpus do. A link to a neuron is the address with #neuron=LAYER.NEURON.
+
+The page /heads does the same for an attention head, as `rwcore heads examples` shows it: loss changes, logits
+it lowers and raises, attention, logit lens, copy suppression. Heads are replaced by their mean over 2,048
+tokens of our own texts, taken at the first question, or by zero. A link is /heads#head=LAYER.HEAD.
 
 The server answers on 127.0.0.1 only, to its own page only, one text at a time; no text is kept or written
 down. With --site it also shows a site of `rwcore pages`. Ctrl-C stops it. Needs the package tornado:
@@ -61,6 +65,7 @@ def serve(
     local = clipped(locate(find(model)), clip_qkv)
 
     from rwcore.serve.app import check_site
+    from rwcore.serve.heads import load_heads
     from rwcore.serve.reader import load_reader
     from rwcore.serve.server import address_of, listen, run
 
@@ -71,6 +76,7 @@ def serve(
         reader = load_reader(
             local, processing=processing, device=device, dtype=dtype, tokens=max_tokens, bos=bos
         )
+        heads = load_heads(local, reader, processing)
     except BaseException:
         for one in sockets:
             one.close()
@@ -81,10 +87,12 @@ def serve(
         say(f"{address}: open it in a browser; Ctrl-C stops the server", style="bold")
         if folder is not None:
             say(f"{address}site/: the pages of {folder}")
+        if isinstance(heads, RwcoreError):
+            say(f"{address}heads: none, {heads.what}")
         if open_browser:
             webbrowser.open(address)
 
-    run(reader, sockets, site=folder, ready=ready)
+    run(reader, heads, sockets, site=folder, ready=ready)
     say("stopped")
 
 

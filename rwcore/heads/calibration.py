@@ -168,9 +168,19 @@ def overconfidence(found: Calibration, convention: str = FIXED) -> Overconfidenc
     if not bool(there.any()) or (convention == PUBLISHED and empty):
         return Overconfidence(math.nan, empty)
     middle = (torch.arange(len(total), dtype=torch.float64) + 0.5) / len(total)
-    f = correct[there] / total[there].double() - middle[there]
-    g = 0.5 - middle[there]
-    return Overconfidence(float(torch.linalg.vecdot(f, g) / torch.linalg.vecdot(g, g)), empty)
+    accuracy = correct[there] / total[there].double()
+    return Overconfidence(overconfidence_of(accuracy, middle[there]), empty)
+
+
+def overconfidence_of(accuracy: Float[Tensor, " bin"], middle: Float[Tensor, " bin"]) -> float:
+    """Overconfidence o of a curve: Σ f g / Σ g² with f = accuracy - middle, g = 1/2 - middle.
+
+    Args:
+        accuracy: Share of each bin that came true.
+        middle: Probability in the middle of the bin.
+    """
+    f, g = accuracy - middle, 0.5 - middle
+    return float(torch.linalg.vecdot(f, g) / torch.linalg.vecdot(g, g))
 
 
 def marginal_overconfidence(clean: Overconfidence, ablated: Overconfidence) -> float:

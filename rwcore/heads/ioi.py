@@ -98,13 +98,14 @@ class SingleTokens:
 
 
 def single_tokens(encoder: TextEncoder, words: Sequence[str]) -> SingleTokens:
-    """Which words are one token behind a space, in a text."""
-    alone, *rows = encoder.encode([_CARRIER, *(f"{_CARRIER} {word}" for word in words)])
+    """Which words are one token behind a space, in a text; the space may be a token of its own."""
+    before = encoder.encode([_CARRIER, f"{_CARRIER} "])
+    rows = encoder.encode([f"{_CARRIER} {word}" for word in words])
     unknown = encoder.tokenizer.unk_token_id
     numbers: dict[str, int] = {}
     left_out = []
     for word, row in zip(words, rows, strict=True):
-        single = row[:-1] == alone and row[-1] != unknown and row[-1] not in numbers.values()
+        single = row[:-1] in before and row[-1] != unknown and row[-1] not in numbers.values()
         if single:
             numbers[word] = row[-1]
         else:

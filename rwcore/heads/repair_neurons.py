@@ -173,6 +173,13 @@ class NeuronDetails:
             curve_clean=clean.gather(1, order)[:, (ranks - 1).clamp(min=0)],
         )
 
+    @classmethod
+    def together(cls, parts: Sequence[NeuronDetails]) -> NeuronDetails:
+        """Of the tokens of several, one after the other."""
+        return cls(
+            **{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(cls)}
+        )
+
 
 def exceeding(
     leading: Float[Tensor, "token rank"],

@@ -24,6 +24,9 @@ from rwcore.heads.repair_neurons import NeuronDetails, NeuronSums
 from rwcore.heads.rerun import NewZ, rerun
 from rwcore.heads.run import MLP, NEURONS, LayerParts, decoder_blocks, output_matrices
 
+SORTED = 1 << 24
+"""Neurons at tokens that are looked at together: those of all later MLPs of a large model are many."""
+
 
 @dataclass(frozen=True, eq=False)
 class BatchRepairs:
@@ -196,10 +199,14 @@ class _LayerRun:
     ) -> NeuronDetails:
         clean, last = self.clean, max(acts)
         place = torch.searchsorted(clean.near, chosen)
-        before, after = [], []
-        for layer in sorted(acts):
-            terms, at = (clean.last, chosen) if layer == last else (clean.closely[layer], place)
-            before.append(terms.clean[at])
-            after.append(acts[layer][at] * terms.along[at])
         width = clean.last.clean.shape[1]
-        return NeuronDetails.of(torch.cat(before, 1), torch.cat(after, 1), first=min(acts) * width)
+        parts = []
+        step = max(1, SORTED // (width * len(acts)))
+        for some in torch.split(torch.arange(len(chosen), device=chosen.device), step):
+            before, after = [], []
+            for layer in sorted(acts):
+                terms, at = (clean.last, chosen) if layer == last else (clean.closely[layer], place)
+                before.append(terms.clean[at[some]])
+                after.append(acts[layer][at[some]] * terms.along[at[some]])
+            parts.append(NeuronDetails.of(torch.cat(before, 1), torch.cat(after, 1), first=min(acts) * width))
+        return NeuronDetails.together(parts)

@@ -42,6 +42,7 @@ def ov_lists(
     *,
     focus: str = "source",
     count: int = 15,
+    beside: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """The most suppressed and the most boosted tokens for each given one.
 
@@ -52,7 +53,9 @@ def ov_lists(
         tables: What is read (an effective embedding) and W_U, one row per token.
         tokens: Ids of the sources or destinations.
         focus: Which of the two they are.
-        count: Length of a list. Given tokens that are further down follow it, with their place.
+        count: Length of a list. The token itself follows it with its place if it is further down, and so do
+            those of ``beside``.
+        beside: Ids; None for all given tokens.
 
     Returns:
         Columns `LISTS`: ``list`` is ``suppressed`` or ``boosted``, ``place`` counts from 1.
@@ -65,17 +68,19 @@ def ov_lists(
     W_V = decoder_blocks(model)[layer].attn.W_V.detach().float()
     W_O = output_matrices(model, layer).float()
     value, output = W_V[group_of(model, layer, head)], W_O[head]
-    parts = []
-    for token in tokens:
-        if focus == "source":
-            written = as_read(model, layer, source[[token]]) @ value @ output
-            found = unembedding @ written[0]
-        else:
-            wanted = value @ (output @ unembedding[token])
-            found = torch.cat([as_read(model, layer, rows) @ wanted for rows in torch.split(source, ROWS)])
-        for name, values in ((SUPPRESSED, -found), (BOOSTED, found)):
-            parts.append(_listed(name, values, found, token, tokens, count))
-    return _together(parts, layer, head, "OV", focus)
+    if focus == "source":
+        found = as_read(model, layer, source[[*tokens]]) @ value @ output @ unembedding.T
+    else:
+        wanted = value @ (output @ unembedding[[*tokens]].T)
+        parts = [as_read(model, layer, rows) @ wanted for rows in torch.split(source, ROWS)]
+        found = torch.cat(parts).T.contiguous()
+    given = tokens if beside is None else beside
+    lists = [
+        _listed(name, sign * row, row, token, given, count)
+        for token, row in zip(tokens, found, strict=True)
+        for name, sign in ((SUPPRESSED, -1), (BOOSTED, 1))
+    ]
+    return _together(lists, layer, head, "OV", focus)
 
 
 @torch.no_grad()
@@ -89,6 +94,7 @@ def qk_lists(
     *,
     focus: str = "source",
     count: int = 15,
+    beside: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """The tokens that attend most to each given one, or that each given one attends to most.
 
@@ -101,6 +107,7 @@ def qk_lists(
         options: How queries and keys are made.
         focus: Which of the two the tokens are.
         count: As for `ov_lists`.
+        beside: As for `ov_lists`.
 
     Returns:
         Columns `LISTS`; ``list`` is ``attended``.
@@ -111,50 +118,49 @@ def qk_lists(
     """
     require_choice("focus", focus, FOCUSES)
     options = options or QKOptions()
+    group = group_of(model, layer, head)
     asking, answering = tables
-    group, some, parts = group_of(model, layer, head), [*tokens], []
     if focus == "source":
-        every = queries(model, layer, head, as_read(model, layer, asking), options)
-        chosen = answering[some]
-        given = keys(
-            model, layer, group, as_read(model, layer, chosen) if options.normalised else chosen, options
-        )
+        answering = answering[[*tokens]]
     else:
-        every = keys(
-            model,
-            layer,
-            group,
-            as_read(model, layer, answering) if options.normalised else answering,
-            options,
-        )
-        given = queries(model, layer, head, as_read(model, layer, asking[some]), options)
-    for token, one in zip(tokens, given, strict=True):
-        found = every @ one
-        parts.append(_listed(ATTENDED, found, found, token, tokens, count))
-    return _together(parts, layer, head, "QK", focus)
+        asking = asking[[*tokens]]
+    asked = queries(model, layer, head, as_read(model, layer, asking), options)
+    read = as_read(model, layer, answering) if options.normalised else answering
+    found = asked @ keys(model, layer, group, read, options).T
+    given = tokens if beside is None else beside
+    lists = [
+        _listed(ATTENDED, row, row, token, given, count)
+        for token, row in zip(tokens, found.T if focus == "source" else found, strict=True)
+    ]
+    return _together(lists, layer, head, "QK", focus)
 
 
 def _listed(
-    name: str, order: Tensor, values: Tensor, token: int, tokens: Sequence[int], count: int
+    name: str, order: Tensor, values: Tensor, token: int, beside: Sequence[int], count: int
 ) -> pd.DataFrame:
-    """The first of a vocabulary in descending order, and where the given tokens stand in it."""
-    places = order.argsort(descending=True, stable=True).cpu()
-    head = places[:count].tolist()
-    rows = [(place, other) for place, other in enumerate(head, start=1)]
-    wanted = torch.tensor(
-        [one for one in dict.fromkeys([token, *tokens]) if one not in head], dtype=torch.int64
-    )
-    rest = (places[None, :] == wanted[:, None]).nonzero()
-    rows += sorted((place + 1, int(wanted[row])) for row, place in rest.tolist())
+    """The first of a vocabulary in descending order, of equal ones the smaller id, and where others stand."""
+    least = order.topk(min(count, len(order))).values[-1]
+    ahead = (order >= least).nonzero()[:, 0]
+    first = ahead[order[ahead].argsort(descending=True, stable=True)][:count].tolist()
+    rows = [(place, other) for place, other in enumerate(first, start=1)]
+    wanted = [one for one in dict.fromkeys([token, *beside]) if one not in first]
+    rows += sorted((_place(order, one), one) for one in wanted)
+    others = [other for _, other in rows]
     return pd.DataFrame(
         {
             "token": token,
             "list": name,
             "place": [place for place, _ in rows],
-            "other": [other for _, other in rows],
-            "value": values[[other for _, other in rows]].cpu().numpy(),
+            "other": others,
+            "value": values[others].cpu().numpy(),
         }
     )
+
+
+def _place(order: Tensor, token: int) -> int:
+    """Place from 1 in descending order; equal ones stand by their ids."""
+    before = (order > order[token]).sum() + (order[:token] == order[token]).sum()
+    return int(before) + 1
 
 
 def _together(parts: Sequence[pd.DataFrame], layer: int, head: int, circuit: str, focus: str) -> pd.DataFrame:

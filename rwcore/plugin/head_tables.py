@@ -10,6 +10,8 @@ from rwcore.plugin.subjects import Subject
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rwcore.studies.weights import WeightStudy
+
 WITHOUT_STUDY = "no claim test computes this on a model yet; it is asked of the published tables"
 STORED_RANKS = 100
 THRESHOLDS = (1, 2, 5, 10, 20, STORED_RANKS)
@@ -43,6 +45,30 @@ def head_rows(subject: Subject, name: str) -> pd.DataFrame:
     known = read_registry().names
     ids = table["model"].map(lambda written: known.get(written.lower(), written))
     return table.assign(model=ids)[ids.isin(subject.models)].reset_index(drop=True)
+
+
+def named_head(weights: WeightStudy, name: str) -> tuple[int, int]:
+    """Layer and number of a head that a paper names.
+
+    Published claims also run on stand-ins, whose small models have no such head: there layer and number are
+    taken modulo what there is. Nothing is said about what they find, only that the code runs; several
+    names may mean one head.
+
+    Args:
+        weights: The weight study of the model.
+        name: Such as ``L10H7``.
+    """
+    from rwcore.weights.shape import read_shape
+
+    layer, _, head = name.removeprefix("L").partition("H")
+    shape = read_shape(weights.local)
+    return int(layer) % shape.n_layers, int(head) % shape.n_heads
+
+
+def head_name(head: tuple[int, int]) -> str:
+    """The name of a head in tables: ``L10H7``."""
+    layer, number = head
+    return f"L{layer}H{number}"
 
 
 def by_head(table: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -110,18 +136,18 @@ class Ranks:
 
 
 def overconfidence(curves: pd.DataFrame, run: str) -> float:
-    """How far accuracy stays behind the predicted probability: sum of f g over sum of g².
-
-    Over bins of probability p with accuracy a: f = a - p, g = 1/2 - p. 0 is calibrated, 1 means an accuracy
-    of one half in every bin, negative is underconfident (Copy Suppression, section on calibration).
+    """Overconfidence of a published curve; see `rwcore.heads.calibration.overconfidence_of`.
 
     Args:
         curves: A row per bin, with its middle in ``bin_mid`` and the accuracy in a column per run.
         run: Name of the column.
     """
-    lacking = curves[run] - curves["bin_mid"]
-    most = 0.5 - curves["bin_mid"]
-    return float((lacking * most).sum() / (most**2).sum())
+    import torch
+
+    from rwcore.heads.calibration import overconfidence_of
+
+    accuracy, middle = (torch.tensor(curves[name].to_numpy()) for name in (run, "bin_mid"))
+    return overconfidence_of(accuracy, middle)
 
 
 def self_repair(subject: Subject, selection: str = "top2pct") -> pd.DataFrame:

@@ -11,6 +11,11 @@ from rwcore.corpora.tokens import TokenCorpus
 from rwcore.plugin.subjects import Kind
 
 if TYPE_CHECKING:
+    from rwcore.plugin.head_behaviour import HeadBehaviour
+    from rwcore.plugin.head_circuits import HeadCircuits
+    from rwcore.plugin.head_effects import HeadEffects
+    from rwcore.plugin.head_movers import MoverRepair
+    from rwcore.plugin.head_repair import HeadRepair
     from rwcore.plugin.head_suppression import PredictedSuppression
     from rwcore.studies.weights import WeightStudy
 
@@ -34,8 +39,43 @@ class HeadNumbers:
     kind: Kind
 
     @cached_property
+    def behaviour(self) -> HeadBehaviour:
+        """Scores, keys and queries of heads; see `rwcore.plugin.head_behaviour`."""
+        from rwcore.plugin.head_behaviour import HeadBehaviour
+
+        return HeadBehaviour(self.weights, self.text, self.kind)
+
+    @cached_property
+    def circuits(self) -> HeadCircuits:
+        """OV and QK circuits, and the best copy suppression head; see `rwcore.plugin.head_circuits`."""
+        from rwcore.plugin.head_circuits import HeadCircuits
+
+        return HeadCircuits(self.weights, self.behaviour, self.text, self.kind)
+
+    @cached_property
     def predicted_suppression(self) -> PredictedSuppression:
         """Who suppresses what is already predicted; see `rwcore.plugin.head_suppression`."""
         from rwcore.plugin.head_suppression import PredictedSuppression
 
         return PredictedSuppression(self.weights, self.text(WEB_TEXT))
+
+    @cached_property
+    def effects(self) -> HeadEffects:
+        """What heads do to predictions, and CSPA; see `rwcore.plugin.head_effects`."""
+        from rwcore.plugin.head_effects import HeadEffects
+
+        return HeadEffects(self.weights, self.text, self.kind)
+
+    @cached_property
+    def movers(self) -> MoverRepair:
+        """Who steps in for name movers; see `rwcore.plugin.head_movers`."""
+        from rwcore.plugin.head_movers import MoverRepair
+
+        return MoverRepair(self.behaviour)
+
+    @cached_property
+    def repair(self) -> HeadRepair:
+        """Who repairs the loss of heads; see `rwcore.plugin.head_repair`."""
+        from rwcore.plugin.head_repair import HeadRepair
+
+        return HeadRepair(self.weights, self.text(PILE), self.kind)

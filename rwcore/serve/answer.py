@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from rwcore.ablation.run_metrics import RunMetrics
 from rwcore.models.vocabulary import Vocabulary
+from rwcore.pages.head_record import floats
 from rwcore.pages.token_units import packed, token_units
 from rwcore.serve.measure import Measurement
 
@@ -50,11 +48,6 @@ def answer(found: Measurement, words: Vocabulary) -> dict[str, Any]:
         "bos": found.corpus.policy.bos is not None,
         "mean": None if mean is None else vars(mean),
     }
-
-
-def floats(values: Float[Tensor, " pos"]) -> str:
-    """Base64 of the bytes of float32, little endian."""
-    return base64.b64encode(values.numpy().astype("<f4").tobytes()).decode("ascii")
 
 
 def _metrics(metrics: RunMetrics) -> dict[str, str]:

@@ -1,19 +1,23 @@
-"""The addresses of the server: its page, its answers, and perhaps a site of neuron pages."""
+"""The addresses of the server: its pages, its answers, and perhaps a site of neuron pages."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tornado.web import Application, HTTPError, StaticFileHandler
 
-from rwcore.errors import OptionError, RwcoreError
+from rwcore.errors import ModelError, OptionError, RwcoreError
 from rwcore.serve.answer import answer
 from rwcore.serve.desk import Busy, Desk
 from rwcore.serve.guards import NOTHING, Guarded, Refusal
+from rwcore.serve.head_question import HeadQuestion
+from rwcore.serve.heads import HeadReader
+from rwcore.serve.limits import Limits
 from rwcore.serve.measure import Measurement
-from rwcore.serve.page import content_policy, serve_page
+from rwcore.serve.page import content_policy, heads_page, serve_page
 from rwcore.serve.question import Question
 from rwcore.serve.reader import Reader
 
@@ -23,34 +27,72 @@ _SITE_POLICY = (
     f"{NOTHING}; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
 
-ReaderDesk = Desk[Question, Measurement]
+Answer = dict[str, Any]
+Work = Callable[[bytes], Callable[[], Answer]]
+"""Reads a request, and returns what makes its answer: the first at once, the second at the desk."""
 
 
-def make_app(reader: Reader, desk: ReaderDesk, site: Path | None = None) -> Application:
+def make_app(
+    reader: Reader, heads: HeadReader | RwcoreError, desk: Desk, site: Path | None = None
+) -> Application:
     """The application.
 
-    ========== ==========================================================
-    address    what
-    ========== ==========================================================
-    ``/``      the page (GET)
-    ``/ask``   one question, as `Question.from_json` reads it (POST)
-    ``/site/`` the files of the site, if there is one (GET)
-    ========== ==========================================================
+    ============== ===================================================================
+    address        what
+    ============== ===================================================================
+    ``/``          the page about neurons (GET)
+    ``/ask``       a question of it, as `Question.from_json` reads it (POST)
+    ``/heads``     the page about heads (GET)
+    ``/heads/ask`` a question of it, as `HeadQuestion.from_json` reads it (POST)
+    ``/site/``     the files of the site, if there is one (GET)
+    ============== ===================================================================
 
     Args:
         reader: The model.
-        desk: Answers questions with it.
+        heads: Its heads, or why they cannot be read.
+        desk: Where questions wait.
         site: Folder that `check_site` has passed.
     """
-    page = serve_page(reader, site=site is not None)
-    routes: list[tuple[str, type[Guarded], dict[str, Any]]] = [
-        ("/", _Page, {"page": page, "policy": content_policy(page)}),
-        ("/ask", _Ask, {"reader": reader, "desk": desk, "site": site}),
-    ]
+    routes: list[tuple[str, type[Guarded], dict[str, Any]]] = []
+    for address, page in (
+        ("/", serve_page(reader, site=site is not None)),
+        ("/heads", heads_page(reader, heads)),
+    ):
+        routes.append((address, _Page, {"page": page, "policy": content_policy(page)}))
+    for address, work in (("/ask", _about_neurons(reader, site)), ("/heads/ask", _about_heads(heads))):
+        routes.append((address, _Ask, {"limits": reader.limits, "desk": desk, "work": work}))
     if site is not None:
         routes.append((r"/site/(.*)", _Site, {"path": str(site.resolve()), "default_filename": INDEX}))
     # Questions are nobody's business: no log of requests. What goes wrong in here is still logged.
     return Application([*routes, (r".*", _Missing)], log_function=lambda handler: None)
+
+
+def _about_neurons(reader: Reader, site: Path | None) -> Work:
+    def page(found: Measurement) -> str | None:
+        """The neuron's page in the site, if it has one."""
+        file = f"neurons/{found.layer}.{found.neuron}.html"  # as `rwcore pages` names them
+        return f"site/{file}" if site and (site / file).is_file() else None
+
+    def work(body: bytes) -> Callable[[], Answer]:
+        question = Question.from_json(body)
+
+        def answered() -> Answer:
+            found = reader.answer(question)
+            return {**answer(found, reader.words), "page": page(found)}
+
+        return answered
+
+    return work
+
+
+def _about_heads(heads: HeadReader | RwcoreError) -> Work:
+    def work(body: bytes) -> Callable[[], Answer]:
+        if isinstance(heads, RwcoreError):
+            raise ModelError(heads.what, where=heads.where, remedy=heads.remedy)
+        question = HeadQuestion.from_json(body)
+        return lambda: heads.answer(question)
+
+    return work
 
 
 def check_site(site: Path) -> Path:
@@ -78,20 +120,19 @@ class _Page(Guarded):
 
 
 class _Ask(Guarded):
-    def initialize(self, reader: Reader, desk: ReaderDesk, site: Path | None) -> None:
-        self.reader = reader
+    def initialize(self, limits: Limits, desk: Desk, work: Work) -> None:
+        self.limits = limits
         self.desk = desk
-        self.site = site
-        self.task: asyncio.Task[Measurement] | None = None
+        self.work = work
+        self.task: asyncio.Task[Answer] | None = None
 
     async def post(self) -> None:
         self.require_own_page()
-        if len(self.request.body) > self.reader.limits.body:
-            most = self.reader.limits.characters
+        if len(self.request.body) > self.limits.body:
+            most = self.limits.characters
             raise Refusal(413, f"the request is too large: a text has {most:,} characters at most")
         try:
-            question = Question.from_json(self.request.body)
-            self.task = asyncio.create_task(self.desk.ask(question))
+            self.task = asyncio.create_task(self.desk.ask(self.work(self.request.body)))
             found = await self.task
         except Busy as error:
             self.set_header("Retry-After", "2")
@@ -102,7 +143,7 @@ class _Ask(Guarded):
             # Nobody is there any more, or somebody still is while the server is being stopped.
             self._explain(503, Busy("the server is being stopped", remedy="start it again"))
         else:
-            self.finish({**answer(found, self.reader.words), "page": self._page(found)})
+            self.finish(found)
 
     def on_connection_close(self) -> None:
         if self.task is not None:
@@ -110,11 +151,6 @@ class _Ask(Guarded):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.finish({"error": self.explanation(status_code, kwargs)})
-
-    def _page(self, found: Measurement) -> str | None:
-        """The neuron's page in the site, if it has one."""
-        file = f"neurons/{found.layer}.{found.neuron}.html"  # as `rwcore pages` names them
-        return f"site/{file}" if self.site and (self.site / file).is_file() else None
 
     def _explain(self, status: int, error: RwcoreError) -> None:
         self.set_status(status)

@@ -6,11 +6,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from rwcore.errors import RwcoreError
 
-Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
@@ -18,21 +17,22 @@ class Busy(RwcoreError):
     """As many questions wait as may."""
 
 
-class Desk(Generic[Asked, Answer]):
-    """Answers questions in a thread of its own, in the order in which they come.
+class Desk:
+    """Answers questions in a thread of its own, one at a time, in the order in which they come.
 
     Args:
-        answer: Makes an answer; called in that thread only, never twice at a time.
         waiting: How many questions may wait while another one is answered.
     """
 
-    def __init__(self, answer: Callable[[Asked], Answer], waiting: int) -> None:
-        self._answer = answer
+    def __init__(self, waiting: int) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="desk")
         self._places = threading.BoundedSemaphore(1 + waiting)
 
-    async def ask(self, question: Asked) -> Answer:
+    async def ask(self, answer: Callable[[], Answer]) -> Answer:
         """The answer to a question. If the task is cancelled, a question that waits is forgotten.
+
+        Args:
+            answer: Makes it; called in the desk's thread.
 
         Raises:
             Busy: Too many wait already.
@@ -43,7 +43,7 @@ class Desk(Generic[Asked, Answer]):
                 "the server is busy with other texts",
                 remedy="ask again in a moment",
             )
-        future = self._thread.submit(self._answer, question)
+        future = self._thread.submit(answer)
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
 

@@ -1,4 +1,4 @@
-"""The server's own page."""
+"""The server's own pages: one about neurons, one about heads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import hashlib
 import re
 
 from rwcore.ablation.interventions import PARAMETER_MODES
+from rwcore.errors import RwcoreError
+from rwcore.pages.head_examples import SCRIPTS
 from rwcore.pages.render import render
 from rwcore.serve.guards import NOTHING
+from rwcore.serve.heads import MEAN_TOKENS, HeadReader
 from rwcore.serve.question import ASKED_MODES
 from rwcore.serve.reader import Reader
 
@@ -24,7 +27,7 @@ MODE_WORDS = {
 
 
 def serve_page(reader: Reader, *, site: bool) -> str:
-    """The page as text.
+    """The page about neurons as text.
 
     Args:
         reader: The model; its name, shape and limits are shown.
@@ -40,6 +43,27 @@ def serve_page(reader: Reader, *, site: bool) -> str:
         limits=reader.limits,
         modes=[(mode, MODE_WORDS[mode], mode in PARAMETER_MODES) for mode in ASKED_MODES],
         site=site,
+    )
+
+
+def heads_page(reader: Reader, heads: HeadReader | RwcoreError) -> str:
+    """The page about heads as text; where they cannot be read, it says why.
+
+    Args:
+        reader: The model; its name and limits are shown.
+        heads: Its heads, or why they cannot be read.
+    """
+    layers, count = heads.shape if isinstance(heads, HeadReader) else (0, 0)
+    return render(
+        "serve_heads.html",
+        model=reader.encoder.model,
+        problem=heads if isinstance(heads, RwcoreError) else None,
+        layers=layers,
+        heads=count,
+        tokens=heads.tokens if isinstance(heads, HeadReader) else 0,
+        characters=reader.limits.characters,
+        mean_tokens=MEAN_TOKENS,
+        scripts=SCRIPTS,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,13 +20,12 @@ from rwcore.models.load import load_bridge
 from rwcore.models.spec import LocalModel
 from rwcore.models.vocabulary import Vocabulary, vocabulary
 from rwcore.runtime import configure
+from rwcore.serve.form import layer_and_number
 from rwcore.serve.limits import Limits, fitting
 from rwcore.serve.measure import Measurement, clean_metrics, measure
 from rwcore.serve.question import Question
 
 NAME = "your text"
-
-_NEURON = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 
 
 @dataclass
@@ -94,7 +92,7 @@ class Reader:
             OptionError: The text is empty or too long, or there is no such neuron.
             ModelError: A prediction is not finite.
         """
-        neuron = neuron_of(question.neuron)
+        neuron = layer_and_number(question.neuron, "neuron", "28.4737")
         corpus = self.corpus(question.text)
         key = corpus.content_hash
         if self._clean is None or self._clean[0] != key:
@@ -106,20 +104,6 @@ class Reader:
         """Layers, and neurons of each."""
         mlps = require_fit(self.model)
         return len(mlps), mlps[0].W_out.shape[0]
-
-
-def neuron_of(text: str) -> tuple[int, int]:
-    """(layer, neuron) of ``28.4737``.
-
-    Raises:
-        OptionError: It is no such pair of numbers.
-    """
-    match = _NEURON.fullmatch(text.strip())
-    if match is None:
-        raise OptionError(
-            f"{text!r:.40} is no neuron", where="neuron", remedy="write LAYER.NEURON, such as 28.4737"
-        )
-    return int(match[1]), int(match[2])
 
 
 def load_reader(

@@ -12,9 +12,10 @@ from pathlib import Path
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from rwcore.errors import OptionError
+from rwcore.errors import OptionError, RwcoreError
 from rwcore.serve.app import make_app
 from rwcore.serve.desk import Desk
+from rwcore.serve.heads import HeadReader
 from rwcore.serve.reader import Reader
 
 ADDRESS = "127.0.0.1"
@@ -51,12 +52,18 @@ def address_of(sockets: list[socket.socket]) -> str:
 
 
 def run(
-    reader: Reader, sockets: list[socket.socket], *, site: Path | None, ready: Callable[[], object]
+    reader: Reader,
+    heads: HeadReader | RwcoreError,
+    sockets: list[socket.socket],
+    *,
+    site: Path | None,
+    ready: Callable[[], object],
 ) -> None:
     """Serve until the process is told to stop (Ctrl-C or SIGTERM).
 
     Args:
         reader: The model.
+        heads: Its heads, or why they cannot be read.
         sockets: From `listen`; closed at the end.
         site: Folder of neuron pages, or None.
         ready: Called once the server answers.
@@ -68,13 +75,14 @@ def run(
             # Windows has no such handlers; Ctrl-C ends the loop there.
             with contextlib.suppress(NotImplementedError):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(reader, sockets, site=site, ready=ready, stop=stop)
+        await serve(reader, heads, sockets, site=site, ready=ready, stop=stop)
 
     asyncio.run(until_stopped())
 
 
 async def serve(
     reader: Reader,
+    heads: HeadReader | RwcoreError,
     sockets: list[socket.socket],
     *,
     site: Path | None,
@@ -82,10 +90,10 @@ async def serve(
     stop: asyncio.Event,
 ) -> None:
     """Serve until an event is set; see `run`."""
-    desk = Desk(reader.answer, reader.limits.waiting)
+    desk = Desk(reader.limits.waiting)
     # A little more than is answered, so that what is too large by a little is explained.
     server = HTTPServer(
-        make_app(reader, desk, site),
+        make_app(reader, heads, desk, site),
         max_body_size=4 * reader.limits.body,
         body_timeout=_SECONDS,
         idle_connection_timeout=_SECONDS,

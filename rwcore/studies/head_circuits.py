@@ -1,11 +1,17 @@
-"""OV and QK circuits of a model's heads: computed layer by layer, found in the store afterwards."""
+"""OV and QK circuits of a model's heads: computed layer by layer, found in the store afterwards.
+
+The whole model is never loaded: a layer is a model of its own (`rwcore.weights.one_layer`), and so is the
+first layer with a part of the vocabulary, of which effective embeddings are made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -21,13 +27,14 @@ from rwcore.heads.query_key import QKOptions
 from rwcore.heads.readout import Readout
 from rwcore.heads.token_lists import FOCUSES, ov_lists, qk_lists
 from rwcore.models.device import pick_device
+from rwcore.models.load import load_bridge
 from rwcore.models.spec import LocalModel
 from rwcore.provenance import Stopwatch, collect
 from rwcore.runtime import configure
 from rwcore.store import MANIFEST, ArtefactKey, Store, read_arrays, read_json, write_arrays
-from rwcore.studies.activation_pass import bridge
 from rwcore.studies.forward import ForwardOptions, as_processed, model_fields
 from rwcore.studies.weights import WeightStudy
+from rwcore.weights.one_layer import one_layer_model
 from rwcore.weights.shape import ModelShape, read_shape
 
 DEFINITION = "head_circuits/1"
@@ -36,6 +43,8 @@ OV, QK = "OV", "QK"
 UNEMBEDDING = "W_U"
 TABLES = (UNEMBEDDING, *EMBEDDINGS)
 """What queries and keys may be made of."""
+TOKENS = 16384
+"""Rows of the vocabulary of which effective embeddings are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +214,8 @@ class CircuitStudy:
         """The artefacts of a circuit, layer by layer; computed where they are not in the store."""
         self.check()
         name = f"{circuit} ranks of {self.weights.local.spec.id}"
-        try:
+        with keeping_tables():
             return self.weights.engine.map(circuit_of_layer, self.tasks(circuit), desc=name)
-        finally:
-            forget_tables()
 
     def ranks(self, circuit: str) -> dict[int, CircuitRanks]:
         """Ranks by layer."""
@@ -227,29 +234,37 @@ class CircuitStudy:
         """The tokens with the largest ranks; see `rwcore.heads.circuit_statistics.worst_tokens`."""
         return pd.concat([worst_tokens(*item, count) for item in ranks.items()], ignore_index=True)
 
-    def lists(self, heads: Sequence[tuple[int, int]], tokens: Sequence[int], count: int) -> pd.DataFrame:
+    def lists(
+        self,
+        heads: Sequence[tuple[int, int]],
+        tokens: Sequence[int],
+        count: int,
+        beside: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
         """Token lists of some heads for some tokens, both ways round; see `rwcore.heads.token_lists`.
 
         Args:
             heads: (layer, head) pairs.
             tokens: Ids.
             count: Length of a list.
+            beside: Ids that follow each list with their places; None for all of ``tokens``.
         """
         configure(threads=self.forward.threads)
         task = self.tasks(OV)[0]
-        model = _model(task)
         asked, parts = self.options, []
-        unembedding = _table(task, UNEMBEDDING)
-        for layer, head in heads:
-            for focus in FOCUSES:
-                common: dict[str, Any] = {"focus": focus, "count": count}
-                if OV in asked.circuits:
-                    tables = _table(task, asked.embedding), unembedding
-                    parts.append(ov_lists(model, layer, head, tables, tokens, **common))
-                if QK in asked.circuits:
-                    tables = _table(task, asked.query), _table(task, asked.key)
-                    parts.append(qk_lists(model, layer, head, tables, tokens, asked.qk, **common))
-        forget_tables()
+        with keeping_tables():
+            for layer, head in heads:
+                model = _model(replace(task, layer=layer))
+                for focus in FOCUSES:
+                    common: dict[str, Any] = {"focus": focus, "count": count, "beside": beside}
+                    if OV in asked.circuits:
+                        tables = _table(task, asked.embedding), _table(task, UNEMBEDDING)
+                        found = ov_lists(model, 0, head, tables, tokens, **common)
+                        parts.append(found.assign(layer=layer))
+                    if QK in asked.circuits:
+                        tables = _table(task, asked.query), _table(task, asked.key)
+                        found = qk_lists(model, 0, head, tables, tokens, asked.qk, **common)
+                        parts.append(found.assign(layer=layer))
         return pd.concat(parts, ignore_index=True)
 
     def provenance(self, circuit: str) -> dict[str, object]:
@@ -269,19 +284,30 @@ def circuit_of_layer(task: CircuitTask) -> Path:
         heads = asked.of_layer(task.layer)
         if task.circuit == OV:
             tables = _table(task, asked.embedding), _table(task, UNEMBEDDING)
-            found = ov_ranks(model, task.layer, *tables, tokens, heads=heads)
+            found = ov_ranks(model, 0, *tables, tokens, heads=heads)
         else:
             tables = _table(task, asked.query), _table(task, asked.key)
-            found = qk_ranks(model, task.layer, *tables, tokens, asked.qk, heads=heads)
+            found = qk_ranks(model, 0, *tables, tokens, asked.qk, heads=heads)
         write_arrays(folder / ARRAYS, found.to_arrays())
         return collect(stopwatch, **dict(task.fields), layer=task.layer)
 
     return task.store.get_or_compute(task.key, compute)
 
 
-def forget_tables() -> None:
-    """Give back the memory of tables that were kept from layer to layer."""
-    _made.cache_clear()
+@contextmanager
+def keeping_tables() -> Iterator[None]:
+    """Keep tables of the vocabulary, which all circuits need, until the outermost of these ends."""
+    _keeping.append(None)
+    try:
+        yield
+    finally:
+        _keeping.pop()
+        if not _keeping:
+            _made.cache_clear()
+            _layer.cache_clear()
+
+
+_keeping: list[None] = []
 
 
 def _device(task: CircuitTask) -> str:
@@ -289,11 +315,24 @@ def _device(task: CircuitTask) -> str:
 
 
 def _model(task: CircuitTask) -> Any:
-    return bridge(task.local, _device(task), task.forward.dtype)
+    """A model whose only layer is that of the task, and which has one token."""
+    return _layer(task.local, _device(task), task.forward.dtype, task.layer)
 
 
 def _table(task: CircuitTask, name: str) -> Float[Tensor, "vocab d_model"]:
     return _made(task.local, _device(task), task.forward.dtype, name)
+
+
+@lru_cache(maxsize=1)
+def _layer(local: LocalModel, device: str, dtype: str, layer: int) -> Any:
+    """Kept, as both circuits and several heads may ask for the same layer."""
+    return _small_bridge(local, device, dtype, layer, slice(0, 1))
+
+
+def _small_bridge(local: LocalModel, device: str, dtype: str, layer: int, rows: slice) -> Any:
+    with TemporaryDirectory(prefix="rwcore-layer-") as folder:
+        small = one_layer_model(local, layer, Path(folder), rows=rows)
+        return load_bridge(small, device, dtype=getattr(torch, dtype))
 
 
 @lru_cache(maxsize=3)
@@ -301,4 +340,10 @@ def _made(local: LocalModel, device: str, dtype: str, name: str) -> Float[Tensor
     """A table of all tokens, kept from layer to layer, in this process or on a worker."""
     if name == UNEMBEDDING:
         return Readout.of(local, device).rows
-    return effective_embedding(bridge(local, device, dtype), name, torch.arange(read_shape(local).vocab))
+    shape = read_shape(local)
+    table = torch.empty(shape.vocab, shape.d_model, device=device)
+    for start in range(0, shape.vocab, TOKENS):
+        rows = slice(start, min(start + TOKENS, shape.vocab))
+        model = _small_bridge(local, device, dtype, 0, rows)
+        table[rows] = effective_embedding(model, name, torch.arange(rows.stop - rows.start))
+    return table

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rwcore import __version__
 from rwcore.errors import OptionError, require_least
 from rwcore.heads.circuit_statistics import STATISTICS, WORST, best_heads, rank_edges, rank_histogram
 from rwcore.heads.circuits import CircuitRanks
+from rwcore.heads.content_words import content_tokens
 from rwcore.heads.token_lists import LISTS
 from rwcore.models.vocabulary import Vocabulary, vocabulary
+from rwcore.pages.head_circuits import BARS, CircuitsReport, circuits_page
 from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_arrays, write_json, write_text
 from rwcore.studies.figures import check_palette
 from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
-from rwcore.studies.head_circuits import DEFINITION, OV, QK, CircuitStudy
+from rwcore.studies.head_circuits import DEFINITION, OV, QK, CircuitOptions, CircuitStudy, keeping_tables
 from rwcore.studies.tables import latex_escape, latex_label, text_latex, text_markdown
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
     from rwcore.plots.counts import PaletteName
 
-SCHEMA = "rwcore-heads-circuits/1"
+SCHEMA = "rwcore-heads-circuits/2"
+PAGE = "circuits.html"
 COLUMNS = {
     "heads.csv": ("circuit", *STATISTICS),
     "worst_tokens.csv": ("circuit", *WORST, "text"),
@@ -35,7 +39,18 @@ COLUMNS = {
 SHOWN, WORST_COUNT = 10, 20
 """Heads in the tables for people, and tokens of each head in ``worst_tokens.csv``."""
 DRAWN, LISTED = 4, 3
-"""Heads in a histogram, and heads whose token lists are made where none were named."""
+"""Heads in a histogram, and heads of a circuit whose token lists are made where none were named."""
+ON_PAGE = 60
+"""Tokens on the page: those that were asked for, and content words up to this number."""
+FEW = 20
+"""Tokens on a page of a model that knows none of our content words."""
+CONTENT = (
+    "the most frequent content words of the English prose that comes with rwcore (four letters and more, no "
+    "function words, no names) that are one token with the space before them."
+)
+EVENLY = (
+    "drawn evenly from the tokens that were looked at, as no English content word is one token of this model."
+)
 LABELS = {
     OV: "own token among the 10 most suppressed",
     QK: "own token among the 10 most attended",
@@ -73,6 +88,7 @@ def export_circuits(
     *,
     texts: Sequence[str] = (),
     count: int = 15,
+    page: bool = True,
     plots: bool = True,
     palette: PaletteName = "paper",
     force: bool = False,
@@ -86,6 +102,7 @@ def export_circuits(
         texts: Tokens whose lists are wanted, as they stand in a text: of the heads that were named, or else
             of the best three of OV.
         count: Length of a list.
+        page: Also a page with charts of the lists of some heads.
         plots: Also figures.
         palette: ``paper`` or ``accessible``.
         force: Write into a folder that holds other files.
@@ -104,18 +121,20 @@ def export_circuits(
     words = vocabulary(study.weights.local, study.shape.vocab)
     tokens = single_tokens(words, texts)
     asked = study.options
-    ranks = {circuit: study.ranks(circuit) for circuit in asked.circuits}
-    statistics = {circuit: study.statistics(found) for circuit, found in ranks.items()}
-    heads = _joined(statistics)
-    worst = _joined({circuit: study.worst(found, WORST_COUNT) for circuit, found in ranks.items()})
-    worst["text"] = [words[token] for token in worst["token"]]
-    frames = {"heads.csv": heads, "worst_tokens.csv": worst}
-    if tokens:
-        named = asked.heads or best_heads(next(iter(statistics.values())), LISTED)
-        lists = study.lists(named, tokens, count)
-        for name, column in (("token", "token_text"), ("other", "other_text")):
-            lists[column] = [words[token] for token in lists[name]]
-        frames["token_lists.csv"] = lists
+    with keeping_tables():
+        ranks = {circuit: study.ranks(circuit) for circuit in asked.circuits}
+        statistics = {circuit: study.statistics(found) for circuit, found in ranks.items()}
+        heads = _joined(statistics)
+        worst = _joined({circuit: study.worst(found, WORST_COUNT) for circuit, found in ranks.items()})
+        worst["text"] = [words[token] for token in worst["token"]]
+        frames = {"heads.csv": heads, "worst_tokens.csv": worst}
+        if tokens:
+            named = asked.heads or best_heads(next(iter(statistics.values())), LISTED)
+            lists = study.lists(named, tokens, count)
+            for name, column in (("token", "token_text"), ("other", "other_text")):
+                lists[column] = [words[token] for token in lists[name]]
+            frames["token_lists.csv"] = lists
+        report = _report(study, statistics, tokens, words, command) if page else None
     model = study.weights.local.spec.id
     with filling(folder) as new:
         for name, frame in frames.items():
@@ -131,6 +150,9 @@ def export_circuits(
         if plots:
             for name, figure in _figures(study, ranks, statistics, frames, words, palette):
                 save_figure(figure, new / name)
+        if report is not None:
+            names = sorted([*(path.name for path in new.iterdir()), MANIFEST])
+            write_text(new / PAGE, circuits_page(replace(report, files=names)))
         manifest = {
             "schema": SCHEMA,
             "complete": True,
@@ -168,6 +190,67 @@ def single_tokens(words: Vocabulary, texts: Sequence[str]) -> list[int]:
             else 'give texts that are one token each, such as " the"',
         )
     return [numbers[text] for text in dict.fromkeys(texts)]
+
+
+def _report(
+    study: CircuitStudy,
+    statistics: Mapping[str, pd.DataFrame],
+    asked: Sequence[int],
+    words: Vocabulary,
+    command: str,
+) -> CircuitsReport:
+    """What the page says, but for the names of the files beside it."""
+    options = study.options
+    named = LISTED if options.heads is None else len(options.heads)
+    heads = [*dict.fromkeys(head for frame in statistics.values() for head in best_heads(frame, named))]
+    common = content_tokens(words, ON_PAGE)
+    chosen = CONTENT
+    if not common:
+        looked = options.tokens(study.shape.vocab).tolist()
+        few = min(FEW, len(looked))
+        common, chosen = [looked[number * len(looked) // few] for number in range(few)], EVENLY
+    room = max(ON_PAGE - len(asked), 0)
+    common = [token for token in common if token not in asked][:room]
+    facts = {
+        "weights": study.weights.processing.replace("_", " "),
+        "vocabulary": f"{study.shape.vocab:,} tokens",
+        "definition": DEFINITION,
+        "rwcore": __version__,
+        "command": command,
+    }
+    return CircuitsReport(
+        model=study.weights.local.spec.id,
+        shape=(study.shape.n_layers, study.shape.n_heads),
+        vocabulary=words,
+        statistics=_joined(statistics),
+        lists=study.lists(heads, [*asked, *common], BARS, beside=()),
+        heads=heads,
+        asked=asked,
+        words=common,
+        chosen=chosen,
+        embedding=options.embedding,
+        query=options.query if QK in options.circuits else None,
+        key=options.key if QK in options.circuits else None,
+        distance=options.qk.distance,
+        again=options_again(options),
+        files=(),
+        provenance=[(name, text) for name, text in facts.items() if text],
+    )
+
+
+def options_again(options: CircuitOptions) -> list[str]:
+    """Options of the command line that ask for the same numbers of other heads and tokens."""
+    found = [f"--embedding={options.embedding}"]
+    if QK not in options.circuits:
+        found.append("--qk=none")
+    else:
+        found.append(f"--qk={options.query}:{options.key}")
+        found += [] if options.qk.normalised else ["--keys=raw"]
+        found += ["--qk-biases"] if options.qk.biases else []
+        found.append(f"--distance={options.qk.distance}")
+    if options.rows is not None:
+        found += [f"--rows={options.rows}", f"--seed={options.seed}"]
+    return found
 
 
 def best_table(statistics: pd.DataFrame) -> pd.DataFrame:

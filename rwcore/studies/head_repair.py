@@ -68,6 +68,8 @@ class RepairOptions:
             raise OptionError(
                 f"a share of {self.share:g}", where="--share", remedy="give a number above 0, at most 1"
             )
+        # 1 and 1.0 are one artefact.
+        object.__setattr__(self, "share", float(self.share))
 
 
 @dataclass(frozen=True, eq=False)

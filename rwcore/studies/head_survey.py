@@ -144,7 +144,7 @@ class HeadSurvey:
             return None
         task = MeansTask(
             store=self.weights.store,
-            key=self._key("writer-means", MEANS_DEFINITION),
+            key=self.key("writer-means", MEANS_DEFINITION),
             local=as_processed(self.weights),
             corpus=keep_rows(self.corpus, self.weights.store),
             token_budget=self.forward.positions,
@@ -166,8 +166,8 @@ class HeadSurvey:
             ModelError: The model cannot be run as expected.
             StoreError: The store cannot be written.
         """
-        key = self._key("head-effects", DEFINITION)
-        return self._swept(key, lambda folder: EffectFiles(folder, *self._common))
+        key = self.key("head-effects", DEFINITION)
+        return self.swept(key, lambda folder: EffectFiles(folder, *self.common))
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -200,16 +200,26 @@ class HeadSurvey:
             return None
         heads, held = tuple(self.chosen), tuple(self.options.held)
         asked = (DIRECT, TOTAL, INDIRECT, *([HELD] if held else []), ONE_HOP)
-        key = self._key("head-paths", PATHS_DEFINITION, heads=heads, paths=asked, held=held)
-        return self._swept(key, lambda folder: PathFiles(folder, *self._common, heads, asked, held))
+        key = self.key("head-paths", PATHS_DEFINITION, heads=heads, paths=asked, held=held)
+        return self.swept(key, lambda folder: PathFiles(folder, *self.common, heads, asked, held))
 
     @property
-    def _common(self) -> tuple[Path, int, LocalModel, Path | None]:
+    def common(self) -> tuple[Path, int, LocalModel, Path | None]:
+        """What every sweep of this survey begins with: rows, positions of a batch, model, means."""
         rows = keep_rows(self.corpus, self.weights.store)
         return rows, self.forward.positions, as_processed(self.weights), self.means
 
-    def _swept(self, key: ArtefactKey, files: Callable[[Path], Files]) -> Files:
-        """The files of a finished sweep: the artefact is the folder with the files of all batches."""
+    def swept(self, key: ArtefactKey, files: Callable[[Path], Files]) -> Files:
+        """The files of a finished sweep: the artefact is the folder with the files of all batches.
+
+        Args:
+            key: Of the artefact.
+            files: Gives the files in a folder.
+
+        Raises:
+            ModelError: The model cannot be run as expected.
+            StoreError: The store cannot be written.
+        """
 
         def compute(folder: Path) -> dict[str, object]:
             stopwatch = Stopwatch()
@@ -226,7 +236,8 @@ class HeadSurvey:
 
         return files(self.weights.store.get_or_compute(key, compute))
 
-    def _key(self, kind: str, definition: str, **fields: object) -> ArtefactKey:
+    def key(self, kind: str, definition: str, **fields: object) -> ArtefactKey:
+        """The key of something that is measured on this text with these means."""
         # The software too: what was begun with other versions does not go on.
         software = identity_of(ArtefactKey.of(kind, definition))
         common = forward_fields(self.weights, self.corpus, self.forward)

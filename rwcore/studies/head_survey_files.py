@@ -191,20 +191,16 @@ class EffectFiles(WriterFiles):
 
 
 @dataclass(frozen=True)
-class PathFiles(WriterFiles):
-    """Effects of a few heads by path, and the calibration of predictions without each of them.
+class CalibrationFiles(WriterFiles):
+    """How well calibrated predictions are, clean and without the direct effect of each of a few heads.
 
     Attributes:
         heads: Which.
-        paths: Of `rwcore.heads.paths.PATHS`.
-        held: Heads that do not react in ``indirect_held``.
     """
 
     heads: tuple[Head, ...]
-    paths: tuple[str, ...]
-    held: tuple[Head, ...]
 
-    WHAT: ClassVar[str] = "paths of heads"
+    WHAT: ClassVar[str] = "calibration without heads"
 
     @property
     def writers(self) -> list[Writer]:
@@ -212,25 +208,12 @@ class PathFiles(WriterFiles):
         return [Writer(*head) for head in self.heads]
 
     def keep(self, model: Any, batch: Batch) -> Mapping[str, Tensor]:
-        """``PATH/READING/QUANTITY`` [head token], ``calibration`` [head bins], and which tokens."""
-        means, readout = self.replaced(model), self.readout(model)
-        held = [Writer(*head) for head in self.held]
-        found = path_effects(model, batch, self.writers, means, readout, paths=self.paths, held=held)
-        places = self.places(batch)
-        arrays = {
-            f"{path}/{reading}/{name}": values
-            for (path, reading), effects in found.effects.items()
-            for name, values in vars(effects).items()
-        }
-        for name, values in arrays.items():
-            if name.endswith("/kl"):
-                self.check(values, places)
-        return {**arrays, "calibration": self._calibration(model, batch, means, readout), "token": places}
+        """``calibration`` [head bins]."""
+        return {"calibration": self.counted(model, batch)}
 
-    def _calibration(
-        self, model: Any, batch: Batch, means: WriterMeans, readout: Readout
-    ) -> Int64[Tensor, "head+1 count"]:
+    def counted(self, model: Any, batch: Batch) -> Int64[Tensor, "head+1 count"]:
         """Counts of bins: of clean predictions, then without the direct effect of each head."""
+        means, readout = self.replaced(model), self.readout(model)
         clean = Predictions.of(batch, run_heads(model, batch))
         counted = [calibration(top_predictions(clean.hidden, readout), clean.target)]
         without: dict[Writer, Calibration] = {}
@@ -254,6 +237,37 @@ class PathFiles(WriterFiles):
             name: summed([Calibration(*torch.split(part[number], [bins, bins, 2])) for part in parts])
             for number, name in enumerate(names)
         }
+
+
+@dataclass(frozen=True)
+class PathFiles(CalibrationFiles):
+    """Effects of a few heads by path, and the calibration of predictions without each of them.
+
+    Attributes:
+        paths: Of `rwcore.heads.paths.PATHS`.
+        held: Heads that do not react in ``indirect_held``.
+    """
+
+    paths: tuple[str, ...]
+    held: tuple[Head, ...]
+
+    WHAT: ClassVar[str] = "paths of heads"
+
+    def keep(self, model: Any, batch: Batch) -> Mapping[str, Tensor]:
+        """``PATH/READING/QUANTITY`` [head token], ``calibration`` [head bins], and which tokens."""
+        means, readout = self.replaced(model), self.readout(model)
+        held = [Writer(*head) for head in self.held]
+        found = path_effects(model, batch, self.writers, means, readout, paths=self.paths, held=held)
+        places = self.places(batch)
+        arrays = {
+            f"{path}/{reading}/{name}": values
+            for (path, reading), effects in found.effects.items()
+            for name, values in vars(effects).items()
+        }
+        for name, values in arrays.items():
+            if name.endswith("/kl"):
+                self.check(values, places)
+        return {**arrays, "calibration": self.counted(model, batch), "token": places}
 
 
 def _read(path: Path, names: Sequence[str], writers: slice) -> dict[str, Tensor]:

@@ -15,11 +15,15 @@ from urllib.parse import urlsplit
 
 from fixtures.letters import save_letters
 from fixtures.tiny import build, local_model
+from rwcore.errors import ModelError, RwcoreError
+from rwcore.models.spec import LocalModel
+from rwcore.serve.heads import HeadReader, load_heads
 from rwcore.serve.reader import Reader, load_reader
 from rwcore.serve.server import address_of, listen, serve
 
 VOCAB, CONTEXT = 80, 256
 ASKED = {"text": "hello", "neuron": "1.5"}
+NO_HEADS = ModelError("its heads are hidden", where="the model", remedy="take another one")
 
 
 @dataclass(frozen=True)
@@ -55,22 +59,36 @@ def request(
         connection.close()
 
 
-def ask(server: str, given: Any = ASKED, **headers: str) -> Answered:
-    """A question as the page asks it; headers may differ, or be empty for none."""
+def ask(server: str, given: Any = ASKED, path: str = "/ask", **headers: str) -> Answered:
+    """A question as a page asks it; headers may differ, or be empty for none."""
     sent = {"Origin": server, "Content-Type": "application/json"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     body = given if isinstance(given, bytes) else json.dumps(given).encode()
-    return request(f"{server}/ask", "POST", body, {name: value for name, value in sent.items() if value})
+    return request(server + path, "POST", body, {name: value for name, value in sent.items() if value})
+
+
+def tiny_model(family: str, folder: Path) -> LocalModel:
+    """A tiny model that reads text letter by letter."""
+    return local_model(save_letters(build(family, folder, vocab=VOCAB, context=CONTEXT), VOCAB))
 
 
 def tiny_reader(family: str, folder: Path, **options: object) -> Reader:
-    """A tiny model that reads text letter by letter."""
-    model = save_letters(build(family, folder, vocab=VOCAB, context=CONTEXT), VOCAB)
-    return load_reader(local_model(model), device="cpu", **options)  # type: ignore[arg-type]
+    """What reads texts with such a model."""
+    return load_reader(tiny_model(family, folder), device="cpu", **options)  # type: ignore[arg-type]
+
+
+def tiny_heads(family: str, folder: Path, **options: object) -> HeadReader:
+    """What reads heads of such a model."""
+    local = tiny_model(family, folder)
+    found = load_heads(local, load_reader(local, device="cpu", **options))  # type: ignore[arg-type]
+    assert isinstance(found, HeadReader)
+    return found
 
 
 @contextlib.contextmanager
-def running(reader: Reader, site: Path | None = None) -> Iterator[str]:
+def running(
+    reader: Reader, site: Path | None = None, heads: HeadReader | RwcoreError = NO_HEADS
+) -> Iterator[str]:
     """A server in a thread of its own; yields its address, without the last slash."""
     sockets = listen(0)
     ready = threading.Event()
@@ -79,7 +97,7 @@ def running(reader: Reader, site: Path | None = None) -> Iterator[str]:
     async def until_stopped() -> None:
         stop = asyncio.Event()
         held.update(loop=asyncio.get_running_loop(), stop=stop)
-        await serve(reader, sockets, site=site, ready=ready.set, stop=stop)
+        await serve(reader, heads, sockets, site=site, ready=ready.set, stop=stop)
 
     thread = threading.Thread(target=lambda: asyncio.run(until_stopped()))
     thread.start()

@@ -71,9 +71,8 @@ def test_the_commands_are_those_of_the_design() -> None:
     texts = {"corpora", "corpus"}
     assert tops == studies | texts | {"models", "fetch", "doctor", "claims", "report", "promote", "cache"}
     pairs = {("report", "merge"), ("report", "show"), ("corpus", "make"), ("corpus", "show")}
-    pairs |= {
-        ("heads", name) for name in ("survey", "behaviour", "circuits", "cspa", "repair", "suppression")
-    }
+    heads = ("survey", "behaviour", "circuits", "cspa", "examples", "repair", "suppression")
+    pairs |= {("heads", name) for name in heads}
     assert {words for words in commands() if len(words) == 2} == pairs
 
 

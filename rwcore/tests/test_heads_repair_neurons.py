@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.tiny import build, local_model
+from rwcore.heads import repair_run
 from rwcore.heads.readout import Readout
 from rwcore.heads.repair import ZERO, RepairPlan
 from rwcore.heads.repair_neurons import (
@@ -68,6 +69,15 @@ def test_details_are_those_of_the_selected_tokens(tiny):
         first.neuron[:, 0] - 2 * tiny[0].blocks[0].mlp.W_out.shape[0], found.neurons.best[0, [1, 4]]
     )
     assert len(second.gain) == 0
+
+
+def test_tokens_together_or_one_by_one(tiny, monkeypatch):
+    plan, some = RepairPlan([(1, 0), (0, 2)], later=True), [ALL, ALL[:0]]
+    whole = run_repair(tiny[0], BATCH, plan, tiny[1], some).details
+    monkeypatch.setattr(repair_run, "SORTED", 1)
+    for one, other in zip(whole, run_repair(tiny[0], BATCH, plan, tiny[1], some).details, strict=True):
+        for name, values in vars(one).items():
+            assert torch.equal(values.nan_to_num(-9), getattr(other, name).nan_to_num(-9)), name
 
 
 CLEAN = torch.tensor([[-3.0, 1.0, 0.5, -1.0], [2.0, -1.0, 0.0, 1.0]])

@@ -21,10 +21,11 @@ from rwcore.corpora.tokens import TokenCorpus
 from rwcore.errors import ModelError, OptionError
 from rwcore.serve import reader as module
 from rwcore.serve.answer import answer
+from rwcore.serve.form import layer_and_number
 from rwcore.serve.limits import Limits
 from rwcore.serve.measure import clean_metrics
 from rwcore.serve.question import Question
-from rwcore.serve.reader import Reader, load_reader, neuron_of
+from rwcore.serve.reader import Reader, load_reader
 from rwcore.tests.local_server import tiny_reader
 
 ZERO = Intervention("zero")
@@ -70,17 +71,18 @@ def test_an_empty_text(reader: Reader) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("28.4737", (28, 4737)), (" 0.0 ", (0, 0)), ("007.010", (7, 10))]
 )
-def test_names_of_neurons(text: str, expected: tuple[int, int]) -> None:
-    assert neuron_of(text) == expected
+def test_layer_and_number(text: str, expected: tuple[int, int]) -> None:
+    assert layer_and_number(text, "neuron", "28.4737") == expected
 
 
 @pytest.mark.parametrize(
     "text",
     ["", " ", "1", "1.", ".1", "1.2.3", "1.2-3", "1,2", "-1.2", "1.2 1.3", "@/etc/passwd", "١.٢", "1" * 60],
 )
-def test_what_is_no_neuron(text: str) -> None:
-    with pytest.raises(OptionError, match="is no neuron"):
-        neuron_of(text)
+def test_what_is_no_layer_and_number(text: str) -> None:
+    with pytest.raises(OptionError, match="is no neuron") as error:
+        layer_and_number(text, "neuron", "28.4737")
+    assert error.value.remedy == "write LAYER.NEURON, such as 28.4737"
 
 
 def test_the_clean_run_of_a_text_is_made_once(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

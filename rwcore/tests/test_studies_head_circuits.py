@@ -9,10 +9,10 @@ from rwcore.errors import OptionError
 from rwcore.heads.query_key import QKOptions
 from rwcore.parallel import InProcess
 from rwcore.store import Store
-from rwcore.studies import head_circuits
+from rwcore.studies import head_circuits, head_circuits_export
 from rwcore.studies.forward import ForwardOptions
 from rwcore.studies.head_circuits import OV, QK, CircuitOptions, CircuitStudy
-from rwcore.studies.head_circuits_export import single_tokens
+from rwcore.studies.head_circuits_export import FEW, export_circuits, options_again, single_tokens
 from rwcore.studies.weights import WeightStudy
 
 
@@ -45,14 +45,15 @@ def test_statistics_of_planted_heads(study):
 def test_a_killed_run_goes_on_with_the_next_layer(study, monkeypatch):
     done = []
 
-    def counted(model, layer, *arguments, **options):
-        done.append(layer)
+    def counted(local, layer, *arguments, **options):
+        if options["rows"] == slice(0, 1):  # for its heads, not for the embedding
+            done.append(layer)
         if len(done) == 2:
             raise KeyboardInterrupt
-        return real(model, layer, *arguments, **options)
+        return real(local, layer, *arguments, **options)
 
-    real = head_circuits.ov_ranks
-    monkeypatch.setattr(head_circuits, "ov_ranks", counted)
+    real = head_circuits.one_layer_model
+    monkeypatch.setattr(head_circuits, "one_layer_model", counted)
     with pytest.raises(KeyboardInterrupt):
         study().folders(OV)
     found = study().ranks(OV)
@@ -98,7 +99,7 @@ def test_rows_and_heads_are_parts_of_the_whole(study):
     ],
 )
 def test_refused_before_anything_runs(study, options, message, monkeypatch):
-    monkeypatch.setattr(head_circuits, "bridge", None)
+    monkeypatch.setattr(head_circuits, "load_bridge", None)
     with pytest.raises(OptionError, match=message):
         study(**options).folders(OV)
 
@@ -119,3 +120,61 @@ def test_tokens_are_named_as_they_stand_in_a_text():
     with pytest.raises(OptionError, match="'a' is not one token") as refused:
         single_tokens(Words(), ["a"])
     assert '" a"' in str(refused.value)
+
+
+def test_lists_have_other_tokens_beside_them_only_if_wanted(study):
+    with_all = study().lists([SUPPRESSOR], [3, 9], 2)
+    alone = study().lists([SUPPRESSOR], [3, 9], 2, beside=())
+    assert {*with_all["layer"]} == {*alone["layer"]} == {SUPPRESSOR[0]}
+    assert (with_all.groupby(["focus", "token", "list"]).size() >= 3).all()
+    extra = alone[alone["place"] > 2]
+    assert len(extra)
+    assert (extra["other"] == extra["token"]).all()
+    assert len(alone) < len(with_all)
+
+
+def test_tables_are_kept_as_long_as_they_are_needed(study, monkeypatch):
+    made = []
+    real = head_circuits.effective_embedding
+    monkeypatch.setattr(
+        head_circuits, "effective_embedding", lambda *one, **more: made.append(one[1]) or real(*one, **more)
+    )
+    with head_circuits.keeping_tables():
+        study().ranks(OV)
+        study().ranks(QK)
+        study().lists([COPIER], [3], 2)
+    assert made == ["EE-A"]
+    study().lists([COPIER], [3], 2)
+    assert made == ["EE-A", "EE-A"]
+
+
+def test_what_is_on_the_page(study, tmp_path, monkeypatch):
+    """Heads best first, given tokens first; others drawn evenly where no word of ours is a token."""
+    seen = []
+    monkeypatch.setattr(head_circuits_export, "circuits_page", lambda one: seen.append(one) or "page")
+    export_circuits(study(), tmp_path / "out", texts=["w3"], plots=False)
+    (report,) = seen
+    assert report.heads[0] == SUPPRESSOR
+    assert len({*report.heads}) == len(report.heads) <= 6
+    assert (report.asked[0], len(report.asked)) == (7, 1)
+    assert len(report.words) in (FEW - 1, FEW)
+    assert 7 not in report.words
+    assert {*report.lists["token"]} == {7, *report.words}
+    assert "drawn evenly" in report.chosen
+    assert report.files[:2] == ["best_ov.md", "best_ov.tex"]
+    assert {"manifest.json", "token_lists.csv"} <= {*report.files}
+
+
+def test_options_that_ask_for_the_same_numbers():
+    assert options_again(CircuitOptions()) == ["--embedding=EE-A", "--qk=W_U:EE-A", "--distance=1"]
+    other = CircuitOptions(rows=9, seed=2, query="EE-B", qk=QKOptions(False, True, 4))
+    assert options_again(other) == [
+        "--embedding=EE-A",
+        "--qk=EE-B:EE-A",
+        "--keys=raw",
+        "--qk-biases",
+        "--distance=4",
+        "--rows=9",
+        "--seed=2",
+    ]
+    assert options_again(CircuitOptions(circuits=(OV,))) == ["--embedding=EE-A", "--qk=none"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from rwcore.cli.console import paragraphs
-from rwcore.cli.heads import behaviour, circuits, cspa, repair, suppression, survey
+from rwcore.cli.heads import behaviour, circuits, cspa, examples, repair, suppression, survey
 
 HELP = """Attention heads of MODEL: what they add to predictions, which tokens they attend to and suppress.
 
@@ -13,6 +13,7 @@ Examples:
   rwcore heads survey smollm2-135m-instruct-q4_1 handmade --tokens 2048 --out out/heads
   rwcore heads circuits smollm2-135m-instruct-q4_1 --rows 500 --out out/circuits
   rwcore heads cspa smollm2-135m-instruct-q4_1 handmade --tokens 1024 --out out/cspa
+  rwcore heads examples smollm2-135m-instruct-q4_1 handmade --tokens 1024 --out out/examples
   rwcore heads repair smollm2-135m-instruct-q4_1 handmade --tokens 2048 --heads 24.0,28.3 --out out/repair
   rwcore heads behaviour smollm2-135m-instruct-q4_1 --out out/behaviour
   rwcore heads suppression smollm2-135m-instruct-q4_1 handmade --tokens 2048 --out out/suppression
@@ -22,6 +23,6 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help=paragraphs(HELP), no_args_is_help=True)
-    for command in (survey, behaviour, circuits, cspa, repair, suppression):
+    for command in (survey, behaviour, circuits, cspa, examples, repair, suppression):
         command.register(group)
     app.add_typer(group, name="heads")

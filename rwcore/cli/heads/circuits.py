@@ -44,8 +44,10 @@ stands --distance positions behind.
 lists what heads (those of --heads, or the best three) do with some tokens: quote them, with the space
 before them.
 
-Writes tables (CSV, LaTeX, Markdown), ranks (safetensors), figures (PDF, PNG) and a manifest into DIR; see
-OUTPUTS.md. Layers that were done before an interruption are not done again (`rwcore cache`).
+Writes tables (CSV, LaTeX, Markdown), ranks (safetensors), figures (PDF, PNG), a page of charts
+(circuits.html: the heads of --heads, or the best three of each circuit, for the --tokens and common content
+words) and a manifest into DIR; see OUTPUTS.md. Layers that were done before an interruption are not done
+again (`rwcore cache`).
 
 Examples:
   rwcore heads circuits smollm2-135m-instruct-q4_1 --rows 500 --out out/circuits
@@ -97,6 +99,7 @@ def circuits(
     scheduler: Scheduler = None,
     device: Device = "auto",
     dtype: Dtype = "float32",
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Charts of lists: circuits.html.")] = True,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Figures.")] = True,
     palette: Palette = "paper",
     processing: Processing = None,
@@ -148,6 +151,7 @@ def circuits(
             out,
             texts=wanted,
             count=count,
+            page=page,
             plots=plots,
             palette=palette,
             force=force,

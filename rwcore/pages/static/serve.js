@@ -6,7 +6,6 @@
   const NONE = "–";
   const at = (id) => document.getElementById(id);
   const form = at("ask");
-  let asked = null; // the request under way
   let answer = null; // what is shown
   let quantity = "post";
 
@@ -46,34 +45,14 @@
     return made;
   };
 
-  const explain = (error, remedy) => {
-    at("problem").replaceChildren(element("p", error), ...(remedy ? [element("p", `To do: ${remedy}`)] : []));
-    at("problem").hidden = false;
-    at("status").textContent = "";
-    at("result").hidden = true; // it is of another question
-  };
+  const send = rwAsk("ask", {
+    show: (found) => show(found),
+    hide: () => (at("result").hidden = true), // it is of another question
+  });
 
-  const ask = async () => {
-    asked?.abort();
-    const mine = new AbortController();
-    asked = mine;
+  const ask = () => {
     keep();
-    at("problem").hidden = true;
-    at("status").textContent = "The model reads …";
-    document.body.classList.add("waiting");
-    try {
-      const headers = { "Content-Type": "application/json" };
-      const body = JSON.stringify(question());
-      const response = await fetch("ask", { method: "POST", headers, body, signal: mine.signal });
-      const found = await response.json();
-      if (asked !== mine) return;
-      if (response.ok) show(found);
-      else explain(found.error, found.remedy);
-    } catch (error) {
-      if (asked === mine) explain(`The server does not answer (${error.message}).`, "look whether rwcore serve still runs");
-    } finally {
-      if (asked === mine) document.body.classList.remove("waiting");
-    }
+    send(question());
   };
 
   // ---- the answer
@@ -200,7 +179,6 @@
   const show = (found) => {
     answer = { ...found, values: decoded(found.values), clean: decoded(found.clean), ablated: decoded(found.ablated) };
     answer.loss = minus(LOSS);
-    at("status").textContent = "";
     at("name").textContent = `Neuron ${answer.neuron}`;
     if (answer.page) {
       const page = element("a", "its page");
