@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.head_tables import by_head, first_heads, head_rows, overconfidence
+from rwcore.plugin.heads.tables import by_head, first_heads, head_rows, overconfidence
 from rwcore.plugin.probing_tables import column
 from rwcore.plugin.subjects import Kind
 

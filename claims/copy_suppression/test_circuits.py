@@ -7,9 +7,9 @@ copy suppression head, on tokens that are drawn).
 import pandas as pd
 import pytest
 
-from rwcore.plugin.head_behaviour import ASKED_BY_NAME
-from rwcore.plugin.head_tables import Ranks, by_head, first_heads, head_rows
-from rwcore.plugin.heads import WEB_TEXT
+from rwcore.plugin.heads.behaviour import ASKED_BY_NAME
+from rwcore.plugin.heads.numbers import WEB_TEXT
+from rwcore.plugin.heads.tables import Ranks, by_head, first_heads, head_rows
 from rwcore.plugin.probing_tables import column
 from rwcore.plugin.subjects import Kind
 

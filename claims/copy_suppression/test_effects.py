@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.head_prompts import HeadPrompts
-from rwcore.plugin.head_tables import by_head, first_heads, head_rows
+from rwcore.plugin.heads.prompts import HeadPrompts
+from rwcore.plugin.heads.tables import by_head, first_heads, head_rows
 from rwcore.plugin.probing_tables import column
 from rwcore.plugin.subjects import Kind
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rwcore.plugin.head_tables import head_rows
+from rwcore.plugin.heads.tables import head_rows
 from rwcore.plugin.probing_tables import column
 from rwcore.plugin.subjects import Kind
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.head_behaviour import ASKED_BY_NAME
-from rwcore.plugin.head_tables import head_rows
+from rwcore.plugin.heads.behaviour import ASKED_BY_NAME
+from rwcore.plugin.heads.tables import head_rows
 from rwcore.plugin.probing_tables import column
 from rwcore.plugin.subjects import Kind
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.head_behaviour import LEAST_SCORE
-from rwcore.plugin.head_tables import by_head, first_heads, head_rows
+from rwcore.plugin.heads.behaviour import LEAST_SCORE
+from rwcore.plugin.heads.tables import by_head, first_heads, head_rows
 from rwcore.plugin.subjects import Kind
 
 SUMMARY = "copy_suppression_anti_induction_vs_cs_model_summary"

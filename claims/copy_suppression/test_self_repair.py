@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from rwcore.plugin.asked_repair import repair_of
-from rwcore.plugin.head_tables import (
+from rwcore.plugin.heads.asked_repair import repair_of
+from rwcore.plugin.heads.tables import (
     by_head,
     first_heads,
     head_rows,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping
-
-from markupsafe import Markup
 
 from rwcore.errors import StoreError
 from rwcore.pages.head_record import SCHEMA
@@ -59,19 +59,19 @@ def head_examples_page(record: Mapping[str, object], *, title: str) -> str:
         model=record["model"],
         corpus=record["corpus"],
         rows=len(rows),
-        record=inline_json(record),
+        record=packed_json(record),
         scripts=SCRIPTS,
     )
 
 
-def inline_json(value: object) -> Markup:
-    """JSON to stand inside a script element: nothing in it can end the element or begin a comment.
+def packed_json(value: object) -> str:
+    """JSON, compressed by gzip, as base64: a fifth of its size, and nothing in it can end a script element.
 
     Raises:
         ValueError: It holds a number that JSON has not.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
 def _listed(record: Mapping[str, object], name: str) -> list[object]:

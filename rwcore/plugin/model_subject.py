@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rwcore.plugin.asked_features import FeatureTexts
     from rwcore.plugin.attribute_rates import RateNumbers
     from rwcore.plugin.frequencies import Derive
-    from rwcore.plugin.heads import HeadNumbers
+    from rwcore.plugin.heads.numbers import HeadNumbers
     from rwcore.plugin.options import Knowledge
     from rwcore.plugin.paper_probes import PaperProbes
     from rwcore.plugin.probes import LanguageProbes, OwnTextProbes
@@ -146,8 +146,8 @@ class ModelSubject(WeightSubject):
 
     @cached_property
     def heads(self) -> HeadNumbers:
-        """What claims about the attention heads of the only model ask; see `rwcore.plugin.heads`."""
-        from rwcore.plugin.heads import HeadNumbers
+        """What claims about the attention heads of the only model ask; see `rwcore.plugin.heads.numbers`."""
+        from rwcore.plugin.heads.numbers import HeadNumbers
 
         return HeadNumbers(self.weight_study(), self._head_text, self.kind)
 

@@ -171,12 +171,11 @@ class HeadExamples:
         Raises:
             CorpusError: No row is long enough.
         """
+        lengths = self.corpus.lengths.tolist()
         found = [
             Choice(row, head, place + 1, float(loss[place + 1]))
             for head in self.heads
-            for row, loss in enumerate(
-                self.cspa.tokens(head)["loss"][0, 0].split(self.corpus.lengths.tolist())
-            )
+            for row, loss in enumerate(self.cspa.tokens(head)["loss"][0, 0].split_with_sizes(lengths))
             if len(loss) > 2  # the last prediction has nothing to be compared with
             for place in [int(loss[1:-1].argmax())]
         ]

@@ -49,7 +49,7 @@ def planted(tmp_path_factory):
 
 
 def logit_moved(case, batch, layer, head, row, destination, source, token):
-    """How much a centred logit falls if a head's addition from one source is taken out of the final stream."""
+    """How much a centred logit falls if a head's addition from one source leaves the final stream."""
     kept = []
     final = run_heads(case.model, batch, kept.append, parts=(PATTERN, VALUE), layers=[layer])
     (parts,) = kept

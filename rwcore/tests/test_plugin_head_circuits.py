@@ -14,7 +14,7 @@ from rwcore.claim.values import Interval, ends, point
 from rwcore.heads.embeddings import effective_embedding
 from rwcore.parallel import InProcess
 from rwcore.plugin import head_behaviour
-from rwcore.plugin.heads import HeadNumbers
+from rwcore.plugin.heads.numbers import HeadNumbers
 from rwcore.plugin.subjects import Kind
 from rwcore.store import Store
 from rwcore.studies.weights import weight_study

@@ -13,10 +13,10 @@ from fixtures.planted_heads import SUPPRESSOR, plant_heads
 from fixtures.tiny import local_model
 from rwcore.claim.values import Interval
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.plugin.head_effects import HeadEffects, first_rows
-from rwcore.plugin.head_intervals import ratio_interval
-from rwcore.plugin.head_prompts import HeadPrompts, place_in
-from rwcore.plugin.head_tables import head_name, named_head
+from rwcore.plugin.heads.effects import HeadEffects, first_rows
+from rwcore.plugin.heads.intervals import ratio_interval
+from rwcore.plugin.heads.prompts import HeadPrompts, place_in
+from rwcore.plugin.heads.tables import head_name, named_head
 from rwcore.plugin.subjects import Kind
 from rwcore.store import Store
 from rwcore.studies.weights import WeightStudy, weight_study

@@ -11,8 +11,8 @@ from fixtures.tiny import build, local_model
 from rwcore.heads.embeddings import effective_embedding
 from rwcore.heads.ioi_queries import composition_ranks
 from rwcore.heads.movers import effects_without
-from rwcore.plugin.head_behaviour import HeadBehaviour
-from rwcore.plugin.head_movers import BACKUP, NEGATIVE, PAPER_NAMES, MoverRepair
+from rwcore.plugin.heads.behaviour import HeadBehaviour
+from rwcore.plugin.heads.movers import BACKUP, NEGATIVE, PAPER_NAMES, MoverRepair
 from rwcore.plugin.subjects import Kind
 from rwcore.store import Store
 from rwcore.studies.head_behaviour_tables import ioi_table

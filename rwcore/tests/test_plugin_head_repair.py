@@ -18,8 +18,8 @@ from rwcore.heads.repair import Repairs
 from rwcore.heads.repair_intervals import DrawnMeans, of_late_heads, token_values
 from rwcore.models.spec import LocalModel
 from rwcore.parallel import InProcess
-from rwcore.plugin.asked_repair import repair_of
-from rwcore.plugin.head_repair import ABLATED_HEADS, LAST_HEADS, LATE_HEADS, HeadRepair, beginning, spread
+from rwcore.plugin.heads.asked_repair import repair_of
+from rwcore.plugin.heads.repair import ABLATED_HEADS, LAST_HEADS, LATE_HEADS, HeadRepair, beginning, spread
 from rwcore.plugin.model_subject import ModelSubject
 from rwcore.plugin.subjects import Kind, SubjectSpec
 from rwcore.store import Store

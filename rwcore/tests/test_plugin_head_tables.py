@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwcore.golden.paths import published_dir
-from rwcore.plugin.head_tables import (
+from rwcore.plugin.heads.tables import (
     Ranks,
     first_heads,
     head_rows,

@@ -14,11 +14,11 @@ from rwcore.claim.values import Interval
 from rwcore.corpora.encoder import read_encoder
 from rwcore.errors import OptionError
 from rwcore.heads.ioi import IoiWords, ioi_prompts, single_tokens
+from rwcore.heads.unseen_tokens import unseen_tokens
 from rwcore.models.vocabulary import Vocabulary, vocabulary
-from rwcore.plugin.head_in_text import related
-from rwcore.plugin.sampled_heads import mean_of, place, size_of
-from rwcore.plugin.toy_prompts import NAMES, toy_texts
-from rwcore.plugin.unseen_tokens import unseen_tokens
+from rwcore.plugin.heads.in_text import related
+from rwcore.plugin.heads.sampled import mean_of, place, place_of_mean, size_of
+from rwcore.plugin.heads.toy_prompts import NAMES, toy_texts
 
 
 def test_a_mean_has_the_interval_of_another_sample():
@@ -53,6 +53,15 @@ def test_the_size_of_a_mean(value, size):
 
 def test_places_of_equal_values():
     assert [place([3.0, 5.0, 3.0, 1.0], number) for number in range(4)] == [2, 1, 2, 4]
+
+
+def test_the_place_of_a_mean_is_as_sure_as_the_means_are():
+    rng = np.random.default_rng(0)
+    hits = (rng.random((4, 100)) < np.array([0.9, 0.5, 0.5, 0.1])[:, None]).astype(float)
+    assert place_of_mean(hits, 0) == 1
+    assert place_of_mean(hits, 3) == 4
+    middle = place_of_mean(hits, 1)
+    assert (middle.low, middle.high) == (2, 3)
 
 
 @pytest.mark.parametrize("letters", [True, False])

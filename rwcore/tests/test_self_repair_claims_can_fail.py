@@ -12,7 +12,7 @@ from rwcore.claim.schema import expand, load_paper
 from rwcore.heads.repair import MEAN, RESAMPLE, ZERO, Repairs
 from rwcore.heads.repair_neurons import NeuronDetails, NeuronSums
 from rwcore.paths import claims_dir
-from rwcore.plugin.head_repair import HeadRepair
+from rwcore.plugin.heads.repair import HeadRepair
 from rwcore.plugin.subjects import Kind, Subject, SubjectSpec
 from rwcore.studies.head_repair import RepairResults
 from rwcore.tests.corpus_makers import rows_corpus

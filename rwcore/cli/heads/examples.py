@@ -30,6 +30,8 @@ from rwcore.errors import OptionError
 if TYPE_CHECKING:
     from rwcore.studies.head_examples_export import ExamplesExport
 
+ROW = 128
+"""Tokens of a row where nobody says otherwise."""
 SHOWN = 3
 """Tokens of each head in the summary."""
 HELP = """What a few heads of MODEL do in a few rows of CORPUS, token by token: a page to browse.
@@ -42,7 +44,7 @@ so far; and how much of the head's effect is copy suppression.
 
 Without --heads the page has the three late heads of whose effects copy suppression explains most (`rwcore
 heads cspa`), which takes a while. Without --rows it has the rows in which one of the heads matters most at
-one token (direct effect). Rows have at most 1,024 tokens.
+one token (direct effect). Rows are cut at 128 tokens, or at --max-length, 1,024 at most.
 
 Writes a page (HTML, one file), its data (JSON), a table (CSV) and a manifest into DIR; see OUTPUTS.md. What
 was interrupted goes on where it stopped (`rwcore cache`).
@@ -104,7 +106,7 @@ def examples(
             remedy="give one of them",
         )
     with opened(
-        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
+        model, corpus, out, tokens=tokens, max_length=max_length or ROW, resume=resume, workers=workers,
         scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
         force=force,
     ) as run:  # fmt: skip

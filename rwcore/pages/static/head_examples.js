@@ -3,7 +3,7 @@
 //   rwHeadExamples.show(data, more)   shows a record; `more()`: what else stands in the link, as an object
 //   rwHeadExamples.follow()           shows what the address says
 //
-// A page that holds its record in an element #record shows it by itself.
+// A page that holds its record in an element #record (JSON by gzip, base64) shows it by itself.
 const rwHeadExamples = (() => {
   "use strict";
 
@@ -225,10 +225,17 @@ const rwHeadExamples = (() => {
   at("row-after").addEventListener("click", () => change({ row: page.link.state.row + 1, at: null }));
   at("range").addEventListener("change", () => change({ range: at("range").checked ? "own" : "fixed" }));
 
+  const unpacked = (text) => {
+    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  };
+
   const held = at("record");
   if (held) {
-    show(JSON.parse(held.textContent));
-    addEventListener("hashchange", follow);
+    unpacked(held.textContent).then((record) => {
+      show(record);
+      addEventListener("hashchange", follow);
+    });
   }
   return { show, follow };
 })();

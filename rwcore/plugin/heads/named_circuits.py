@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rwcore.plugin.head_behaviour import with_names
-from rwcore.plugin.head_tables import THRESHOLDS, by_head, first_heads, named_head
+from rwcore.plugin.heads.behaviour import with_names
+from rwcore.plugin.heads.tables import THRESHOLDS, by_head, first_heads, named_head
 from rwcore.plugin.probing_tables import column
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rwcore.heads.query_key import QKOptions
-    from rwcore.plugin.head_behaviour import Head
-    from rwcore.plugin.head_circuits import HeadCircuits
+    from rwcore.plugin.heads.behaviour import Head
+    from rwcore.plugin.heads.circuits import HeadCircuits
 
 BADLY, BYTES = 0.1, 256
 """A rank beyond this share of the vocabulary is that of a badly lowered token; single bytes, the first ids,
@@ -43,7 +43,7 @@ class NamedCircuits:
     circuits: HeadCircuits
 
     def head(self, name: str) -> Head:
-        """Layer and number; see `rwcore.plugin.head_tables.named_head`."""
+        """Layer and number; see `rwcore.plugin.heads.tables.named_head`."""
         return named_head(self.circuits.weights, name)
 
     def ranks(self, circuit: str, names: Sequence[str], **options: Any) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class NamedCircuits:
     def names_first(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Columns head, value: shares of names that heads lower, and raise, most of all tokens (EE-A)."""
         from rwcore.heads.embeddings import effective_embedding
-        from rwcore.plugin.head_names import first_names
+        from rwcore.heads.name_shares import first_names
 
         model, names = self.circuits.behaviour.bridge(), self.circuits.names
         table = effective_embedding(model, "EE-A", names.to(self.circuits.readout.rows.device))
@@ -115,8 +115,8 @@ class NamedCircuits:
 
         from rwcore.claim.values import point
         from rwcore.corpora.encoder import read_encoder
-        from rwcore.plugin.head_circuits import TEN
-        from rwcore.plugin.head_in_text import related
+        from rwcore.plugin.heads.circuits import TEN
+        from rwcore.plugin.heads.in_text import related
 
         circuits = self.circuits
         found = circuits.beginnings(corpus).sources(self.head(name))

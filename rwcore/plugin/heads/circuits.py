@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rwcore.claim.values import Interval
-from rwcore.plugin.head_behaviour import Head, HeadBehaviour
-from rwcore.plugin.head_in_text import HeadsInText
-from rwcore.plugin.sampled_heads import NO_HEAD, mean_of, place, size_of
+from rwcore.plugin.heads.behaviour import Head, HeadBehaviour
+from rwcore.plugin.heads.in_text import HeadsInText
+from rwcore.plugin.heads.sampled import NO_HEAD, mean_of, place, place_of_mean, size_of
 from rwcore.plugin.subjects import Kind
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rwcore.heads.function_words import FunctionWords
     from rwcore.heads.readout import Readout
     from rwcore.models.vocabulary import Vocabulary
-    from rwcore.plugin.named_circuits import NamedCircuits
+    from rwcore.plugin.heads.named_circuits import NamedCircuits
     from rwcore.studies.head_circuits import CircuitStudy
     from rwcore.studies.weights import WeightStudy
 
@@ -154,7 +154,7 @@ class HeadCircuits:
     @cached_property
     def of_named_heads(self) -> NamedCircuits:
         """What the paper says about heads that it names."""
-        from rwcore.plugin.named_circuits import NamedCircuits
+        from rwcore.plugin.heads.named_circuits import NamedCircuits
 
         return NamedCircuits(self)
 
@@ -198,32 +198,32 @@ class HeadCircuits:
             "raising_among_lowering": len({*lowering} & {*raising}) if lowering and raising else NO_HEAD,
         }
 
-    def _asked(self, query: str, layers: int) -> pd.DataFrame:
+    def _asked(self, query: str, layers: int) -> dict[int, CircuitRanks]:
         """QK of the heads of the first layers on tokens that are drawn; keys are EE-A."""
-        shape = self.study().shape
-        heads = tuple((layer, head) for layer in range(layers) for head in range(shape.n_heads))
-        study = self.study(query=query, rows=min(ASKED, self.vocab), heads=heads)
-        return self.statistics(study.ranks("QK"))
+        heads = tuple((layer, head) for layer in range(layers) for head in range(self.study().shape.n_heads))
+        return self.study(query=query, rows=min(ASKED, self.vocab), heads=heads).ranks("QK")
 
     @cached_property
-    def attracting(self) -> pd.DataFrame:
+    def _attracted(self) -> dict[int, CircuitRanks]:
         """How much keys of tokens that are drawn attract their unembeddings as queries, of all heads."""
         return self._asked("W_U", self.study().shape.n_layers)
 
-    def place_by_attention(self) -> float:
+    def place_by_attention(self) -> float | Interval:
         """Place of the best head by how many tokens have their own key among the ten it attends to most."""
-        table = self.attracting
+        import torch
+
         if self.best is None:
             return NO_HEAD
-        at_best = (table["layer"] == self.best[0]) & (table["head"] == self.best[1])
-        return place(table["below_10"], int(at_best.argmax()))
+        hits = torch.cat([one.ranks < TEN for one in self._attracted.values()]).double()
+        layer, head = self.best
+        return place_of_mean(hits.numpy(), layer * self.study().shape.n_heads + head)
 
     def duplicate_heads(self) -> int:
         """Heads of the first half of the layers that find equal tokens, but not for an unembedding."""
         from rwcore.heads.circuit_statistics import UNDECIDED
 
-        matching = self._asked("EE-A", (self.study().shape.n_layers + 1) // 2)
-        predicted = self.attracting.iloc[: len(matching)]
+        matching = self.statistics(self._asked("EE-A", (self.study().shape.n_layers + 1) // 2))
+        predicted = self.statistics(self._attracted).iloc[: len(matching)]
         # Medians count from 0 here, and from 1 in the paper.
         found = (matching["median_rank"] + 1 <= 3) & (predicted["median_rank"] + 1 > self.vocab / 100)
         return int((found & (matching["near_ties"] < UNDECIDED)).sum())
@@ -281,7 +281,7 @@ class HeadCircuits:
         """Of the tokens that a head lowers least: share of function words, and the rank of the first.
 
         Left out are special tokens, those of single bytes, and those that no text has
-        (`rwcore.plugin.unseen_tokens`).
+        (`rwcore.heads.unseen_tokens`).
 
         Args:
             head: The head.
@@ -301,7 +301,7 @@ class HeadCircuits:
         import torch
 
         from rwcore.heads.embeddings import effective_embedding
-        from rwcore.plugin.unseen_tokens import unseen_tokens
+        from rwcore.heads.unseen_tokens import unseen_tokens
 
         table = effective_embedding(self.behaviour.bridge(), "raw", torch.arange(self.vocab))
         return unseen_tokens(self.words, table)
@@ -333,7 +333,7 @@ class HeadCircuits:
         }
 
     def in_five(self, head: Head, corpus: str) -> tuple[Tensor, int]:
-        """Where ablating a head hurts most; see `rwcore.plugin.head_in_text.HeadsInText.in_five`."""
+        """Where ablating a head hurts most; see `rwcore.plugin.heads.in_text.HeadsInText.in_five`."""
         published = self.kind is Kind.PAPER
         text = self.beginnings(corpus, CASE_ROWS)
         cases = text.hurt(head, CASES if published else None)

@@ -18,7 +18,7 @@ from rwcore.plugin.subjects import Kind
 
 if TYPE_CHECKING:
     from rwcore.heads.repair import Head
-    from rwcore.plugin.head_behaviour import HeadBehaviour
+    from rwcore.plugin.heads.behaviour import HeadBehaviour
 
 MOVERS, NEGATIVE, BACKUP = ("L9H9", "L9H6"), ("L10H7", "L11H10"), ("L10H2", "L10H10", "L11H2")
 PAPER_NAMES = 141

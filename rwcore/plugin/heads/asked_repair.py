@@ -10,7 +10,7 @@ from rwcore.errors import ModelError
 from rwcore.plugin.subjects import Subject
 
 if TYPE_CHECKING:
-    from rwcore.plugin.head_repair import HeadRepair
+    from rwcore.plugin.heads.repair import HeadRepair
 
 
 def repair_of(subject: Subject) -> HeadRepair:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rwcore.models.vocabulary import Vocabulary
+from rwcore.models.vocabulary import Vocabulary
 
 NEVER = (0xC0, 0xC1, *range(0xF5, 0x100))
 """Bytes that are in no text (RFC 3629)."""
@@ -15,7 +14,7 @@ ALIKE = 0.9
 """Cosine with the mean embedding of these bytes from which a token is called unseen."""
 
 
-def unseen_tokens(words: Vocabulary, embedding: Tensor) -> frozenset[int]:
+def unseen_tokens(words: Vocabulary, embedding: Float[Tensor, "vocab d_model"]) -> frozenset[int]:
     """Ids of tokens that look like bytes that are never read, these included; none without such bytes.
 
     What is never read is moved by nothing but weight decay and the gradient of the softmax, the same for all
@@ -25,8 +24,6 @@ def unseen_tokens(words: Vocabulary, embedding: Tensor) -> frozenset[int]:
         words: The vocabulary; its ``texts`` show a byte that is no character as a lone surrogate.
         embedding: One row per token.
     """
-    import torch
-
     texts = {chr(0xDC00 + byte) for byte in NEVER}
     known = [number for number, text in enumerate(words.texts) if text in texts]
     if not known:

@@ -29,7 +29,7 @@ from rwcore.heads.repair_intervals import (
 )
 from rwcore.heads.repair_neurons import exceeding, recurrence, top_shares
 from rwcore.models.device import pick_device
-from rwcore.plugin.head_tables import by_head, head_name
+from rwcore.plugin.heads.tables import by_head, head_name
 from rwcore.plugin.subjects import Kind
 from rwcore.studies.activation_pass import bridge
 from rwcore.studies.forward import as_processed

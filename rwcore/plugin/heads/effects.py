@@ -26,9 +26,9 @@ from rwcore.heads.cspa_scores import LEAST_EFFECT
 from rwcore.heads.mids import largest_increases
 from rwcore.heads.paths import DIRECT, HELD, INDIRECT, RECOMPUTED, TOTAL
 from rwcore.heads.writers import Writer
-from rwcore.plugin.head_intervals import Share, ratio_interval
-from rwcore.plugin.head_tables import by_head, first_heads, head_name, named_head
-from rwcore.plugin.heads import WEB_TEXT
+from rwcore.plugin.heads.intervals import Share, ratio_interval
+from rwcore.plugin.heads.numbers import WEB_TEXT
+from rwcore.plugin.heads.tables import by_head, first_heads, head_name, named_head
 from rwcore.plugin.subjects import Kind
 from rwcore.studies.head_ablations import LOSS, calibrations, cases, total_losses
 from rwcore.studies.head_cspa import CspaOptions, CspaStudy
@@ -78,7 +78,7 @@ class HeadEffects:
         return own or (self.kind is Kind.STAND_IN and read_shape(self.weights.local).family == FAMILY)
 
     def named_head(self, name: str) -> Head:
-        """See `rwcore.plugin.head_tables.named_head`."""
+        """See `rwcore.plugin.heads.tables.named_head`."""
         return named_head(self.weights, name)
 
     @cached_property
@@ -256,7 +256,7 @@ class HeadEffects:
         NaN if there is no such head.
         """
         self._asked()
-        table = self._late_survey()
+        table = self.late_survey()
         helpful = table[(table["loss_increase"] > 0) & (table["kl"] >= LEAST_EFFECT)]
         helpful = helpful.nlargest(FOLLOWED, "loss_increase")
         if not len(helpful):
@@ -325,7 +325,7 @@ class HeadEffects:
     def _calibrated(self) -> list[Head]:
         if self.named:
             return [writer_head(one) for one in self.around.writers if one.head is not None]
-        table = self._late_survey().nlargest(FOLLOWED, "kl")
+        table = self.late_survey().nlargest(FOLLOWED, "kl")
         heads = [*zip(table["layer"], table["number"], strict=True)]
         return [self.head, *(head for head in heads if head != self.head)]
 
@@ -350,7 +350,8 @@ class HeadEffects:
         heads = [*zip(table["layer"].astype(int), table["head"].astype(int), strict=True)]
         return table.assign(number=[one for _, one in heads], head=[head_name(head) for head in heads])
 
-    def _late_survey(self) -> pd.DataFrame:
+    def late_survey(self) -> pd.DataFrame:
+        """Rows of the survey of the heads of `late`."""
         table = self._survey_of_heads
         return table[table["layer"] >= self.late[0][0]]
 

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64
 
-from rwcore.ablation.bootstrap import intervals
+from rwcore.ablation.bootstrap import LEVEL, bootstrap_means, intervals
 from rwcore.claim.values import Interval
 
 if TYPE_CHECKING:
@@ -55,3 +56,17 @@ def place(values: ArrayLike, number: int) -> int:
     """Place of one of several values, 1 for the largest; of equal ones all have the first place."""
     every = np.asarray(values, dtype=float)
     return 1 + int((every > every[number]).sum())
+
+
+def place_of_mean(values: Float64[np.ndarray, "head sample"], number: int) -> float | Interval:
+    """Place of the mean of one head among those of all, with what another sample would give.
+
+    Args:
+        values: Of every head, of the same things that were drawn.
+        number: Row of the head.
+    """
+    means = bootstrap_means(values.T, np.ones(values.T.shape, np.int64))
+    places = 1 + (means > means[:, [number]]).sum(axis=1)
+    low, high = np.quantile(places, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    estimate = place(values.mean(axis=1), number)
+    return float(estimate) if low == high else Interval(low, high, estimate)

@@ -10,7 +10,7 @@ import torch
 
 from rwcore.corpora.encoder import TextEncoder, read_encoder
 from rwcore.models.vocabulary import vocabulary
-from rwcore.plugin.head_effects import NAMED, HeadEffects
+from rwcore.plugin.heads.effects import NAMED, HeadEffects
 from rwcore.studies.head_ablations import prompt_predictions
 from rwcore.studies.head_survey import HeadSurvey, SurveyOptions
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
-    from rwcore.heads.readout import Readout
+from rwcore.heads.query_key import as_read, group_of
+from rwcore.heads.readout import Readout
+from rwcore.heads.run import decoder_blocks, output_matrices
 
 
-def first_names(model: Any, readout: Readout, table: Tensor, names: Tensor) -> pd.DataFrame:
+@torch.no_grad()
+def first_names(
+    model: Any,
+    readout: Readout,
+    table: Float[Tensor, "name d_model"],
+    names: Int64[Tensor, " name"],
+) -> pd.DataFrame:
     r"""Share of names that are the first of all tokens, with the output of a head and with its negative.
 
     The logits are ± norm(EE W_V W_O) W_U + b_U: the head's output alone goes through the final norm, whose
@@ -26,11 +35,6 @@ def first_names(model: Any, readout: Readout, table: Tensor, names: Tensor) -> p
     Returns:
         Columns layer, head, lowered, raised.
     """
-    import pandas as pd
-
-    from rwcore.heads.query_key import as_read, group_of
-    from rwcore.heads.run import decoder_blocks, output_matrices
-
     rows = []
     for layer, block in enumerate(decoder_blocks(model)):
         read, W_V = as_read(model, layer, table), block.attn.W_V.detach().float()

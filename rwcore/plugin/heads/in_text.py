@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rwcore.plugin.sampled_heads import mean_of
+from rwcore.plugin.heads.sampled import mean_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ class Sources:
 
         from rwcore.ablation.bootstrap import bootstrap_means
         from rwcore.claim.values import Interval
-        from rwcore.plugin.sampled_heads import NO_HEAD
+        from rwcore.plugin.heads.sampled import NO_HEAD
 
         pairs = [self._by_row(self.rank < rank), self.at(kept)._by_row(self.rank[kept] < rank, self.row)]
         sums, counts = (torch_stack([one[place] for one in pairs]) for place in (0, 1))

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rwcore.claim.values import Interval
-from rwcore.plugin.head_tables import by_head, first_heads, head_name, named_head
+from rwcore.plugin.heads.sampled import NO_HEAD, mean_of, place
+from rwcore.plugin.heads.tables import by_head, first_heads, head_name, named_head
 from rwcore.plugin.probing_tables import column
-from rwcore.plugin.sampled_heads import NO_HEAD, mean_of, place
 from rwcore.plugin.subjects import Kind
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class HeadBehaviour:
         from rwcore.corpora.encoder import read_encoder
         from rwcore.heads.ioi import read_texts
         from rwcore.models.vocabulary import vocabulary
-        from rwcore.plugin.toy_prompts import toy_texts
+        from rwcore.plugin.heads.toy_prompts import toy_texts
 
         if self.kind is not Kind.STAND_IN:
             return read_texts()
@@ -94,7 +94,7 @@ class HeadBehaviour:
         return BehaviourStudy(self.weights, rows, self.options, texts=self.texts)
 
     def named(self, name: str) -> Head:
-        """Layer and number of a head the paper names; see `rwcore.plugin.head_tables.named_head`."""
+        """Layer and number of a head the paper names; see `rwcore.plugin.heads.tables.named_head`."""
         return named_head(self.weights, name)
 
     @cached_property

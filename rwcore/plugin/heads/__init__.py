@@ -1,0 +1,1 @@
+"""What claims about attention heads ask of models and of published tables."""
