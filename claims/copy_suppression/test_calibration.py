@@ -14,7 +14,7 @@ EFFECTS = "copy_suppression_entropy_overconfidence_per_head"
 def test_entropy(subject, claim):
     """Entropy of the predictions with a head minus without it."""
     if subject.kind is not Kind.TABLES:
-        claim.check(**subject.heads.effects.entropies())
+        claim.check(**subject.heads.confidence.entropies())
         return
     table = head_rows(subject, EFFECTS)
     entropy = "entropy_marginal_owt_meanabl_120x400"
@@ -30,7 +30,7 @@ def test_entropy(subject, claim):
 def test_calibration(subject, claim):
     """Overconfidence of the model, and what a head does to it."""
     if subject.kind is not Kind.TABLES:
-        claim.check(**subject.heads.effects.calibration())
+        claim.check(**subject.heads.confidence.calibration())
         return
     table = head_rows(subject, EFFECTS)
     relative = "overconfidence_marginal_rel"

@@ -103,8 +103,8 @@ def copy_suppression_cases(
             # The head is taken away by the change: what it lowers, its absence raises.
             raised = change.coefficients @ change.directions
             lowered = sources(tokens, largest_logits(raised, unbiased, LOWERED, above=0.0), mask)
-            attended = attended_sources(parts.pattern[:, writer.head].float())[mask]
-            both = predicted & _same_tokens(attended, tokens, mask)
+            looked_at = attended_tokens(parts.pattern[:, writer.head].float(), tokens)[mask]
+            both = predicted & sources(tokens, looked_at, mask)
             found[writer] = [predicted.any(dim=1), both.any(dim=1), (both & lowered).any(dim=1)]
 
     run_heads(model, batch, visit, parts=(STREAM, PATTERN, MLP), layers=sorted(of_layer))
@@ -147,19 +147,25 @@ def largest_logits(
     return torch.cat(parts)
 
 
-def attended_sources(pattern: Float[Tensor, "batch query key"]) -> Bool[Tensor, "batch query key"]:
-    """The positions of each context with the largest attention, position 0 left out.
+def attended_tokens(
+    pattern: Float[Tensor, "batch query key"], tokens: Int64[Tensor, "batch pos"]
+) -> Int64[Tensor, "batch query number"]:
+    """What stands at the positions of each context with the largest attention, position 0 left out.
 
     Args:
         pattern: Attention of a head; equal weights count in the order of their positions.
+        tokens: The tokens of the rows.
+
+    Returns:
+        Tokens; -1 where a context has fewer positions.
     """
     size = pattern.shape[2]
     causal = torch.ones(size, size, dtype=torch.bool, device=pattern.device).tril()
     causal[:, 0] = False
     weights = pattern.masked_fill(~causal, -1.0)
-    order = weights.argsort(dim=2, descending=True, stable=True)[..., :ATTENDED]
-    found = torch.zeros_like(causal).expand(pattern.shape).clone()
-    return found.scatter(2, order, value=True) & causal
+    place = weights.argsort(dim=2, descending=True, stable=True)[..., :ATTENDED]
+    found = tokens[:, None, :].expand(weights.shape).gather(2, place)
+    return found.masked_fill(weights.gather(2, place) < 0, -1)
 
 
 def largest_increases(increase: Float[Tensor, " token"]) -> Int64[Tensor, " largest"]:
@@ -177,12 +183,3 @@ def _context(mask: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "token key"]:
     query = mask.nonzero()[:, 1]
     key = torch.arange(mask.shape[1], device=mask.device)
     return (key <= query[:, None]) & (key > 0)
-
-
-def _same_tokens(
-    chosen: Bool[Tensor, "token key"], tokens: Int64[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"]
-) -> Bool[Tensor, "token key"]:
-    """All positions of the context that hold a token of one of the chosen positions."""
-    there = tokens[mask.nonzero()[:, 0]]
-    same = there[:, :, None] == there[:, None, :]
-    return (same & chosen[:, None, :]).any(dim=2) & _context(mask)

@@ -267,12 +267,19 @@ def _reading(
 ) -> HeadReading:
     """The reading of a head without which the final stream moves so far by each path."""
     place = layer.heads.index(head)
-    direct = clean.frozen(moved[DIRECT])
     changes = {path: clean.frozen(move) for path, move in moved.items()}
+    direct = changes[DIRECT]
     if RESCALED in effects:
         changes[RESCALED] = clean.recomputed(moved[DIRECT])
     changes[NEGATIVE] = clean.frozen(layer.cspa.moved(NEGATIVE, place).coefficients[None])
     streams = [clean.hidden, *(clean.hidden + one.coefficients for one in changes.values())]
+    for name, stream in zip(changes, streams[1:], strict=True):
+        if not stream.isfinite().all():
+            raise ModelError(
+                f"without head {layer.layer}.{head} ({name}) the model predicts what is no number",
+                where="rows",
+                remedy="run it in float32 (--dtype float32)",
+            )
     before, *after = predicted(torch.stack(streams), clean.target, readout)
     by_name = dict(zip(changes, after, strict=True))
     mean, left = (by_name[name].loss - before.loss for name in (DIRECT, NEGATIVE))

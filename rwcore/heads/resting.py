@@ -16,7 +16,7 @@ tight range).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -48,12 +48,15 @@ def query_bias(model: Any, layer: int) -> Float[Tensor, "head d_head"] | None:
 
 
 @torch.no_grad()
-def key_cosines(model: Any, batch: Batch) -> Float[Tensor, "layer head batch pos"]:
+def key_cosines(
+    model: Any, batch: Batch, layers: Collection[int] | None = None
+) -> Float[Tensor, "layer head batch pos"]:
     """cos(k, b_Q) of every head at every position; NaN where there is no bias. Padding is not left out.
 
     Args:
         model: As for `rwcore.heads.run.run_heads`.
         batch: The batch.
+        layers: Which layers are asked, all if None; the others have NaN, and nothing behind the last is run.
 
     Raises:
         ModelError: The model is no decoder.
@@ -61,7 +64,8 @@ def key_cosines(model: Any, batch: Batch) -> Float[Tensor, "layer head batch pos
     blocks = decoder_blocks(model)
     heads = len(blocks[0].attn.W_Q)
     found = torch.full((len(blocks), heads, *batch.tokens.shape), torch.nan)
-    biases = {layer: bias for layer in range(len(blocks)) if (bias := query_bias(model, layer)) is not None}
+    asked = range(len(blocks)) if layers is None else layers
+    biases = {layer: bias for layer in asked if (bias := query_bias(model, layer)) is not None}
 
     def look(layer: int, bias: Tensor) -> Callable[..., None]:
         attn = blocks[layer].attn

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import shlex
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rwcore.heads.circuit_statistics import UNDECIDED
 from rwcore.heads.token_lists import ATTENDED, BOOSTED, FOCUSES, SUPPRESSED
 from rwcore.models.vocabulary import Vocabulary
+from rwcore.pages.packed_json import packed_json
 from rwcore.pages.render import render
 
 if TYPE_CHECKING:
@@ -88,8 +86,9 @@ def circuits_page(report: CircuitsReport, *, most_bytes: int = MOST_BYTES) -> st
 
     Args:
         report: What it says.
-        most_bytes: If the page would be larger, it leaves out words that were not asked for, then heads, then
-            tokens that were, the last ones first; it says so.
+        most_bytes: If the page would be larger, it leaves out words that were not asked for (but one, if none
+            was asked for), then heads, then tokens that were, the last ones first; it says so of heads and
+            of tokens that were asked for.
     """
     heads, words = [*report.heads], [*report.words]
     asked = [*dict.fromkeys(report.asked)]
@@ -98,7 +97,7 @@ def circuits_page(report: CircuitsReport, *, most_bytes: int = MOST_BYTES) -> st
         page = render(
             "head_circuits.html",
             report=report,
-            data=packed(report, heads, tokens),
+            data=packed_json(page_data(report, heads, tokens)),
             heads=len(heads),
             tokens=len(tokens),
             asked=len(asked),
@@ -108,22 +107,16 @@ def circuits_page(report: CircuitsReport, *, most_bytes: int = MOST_BYTES) -> st
             rows=int(report.statistics["rows"].iloc[0]),
             circuits=[*dict.fromkeys(report.statistics["circuit"])],
         )
-        if len(page.encode()) <= most_bytes or len(heads) == len(tokens) == 1:
+        if len(page.encode()) <= most_bytes:
             return page
-        if words and asked:
+        if len(words) > (0 if asked else 1):
             words = words[: len(words) // 2]
         elif len(heads) > 1:
             heads = heads[: (len(heads) + 1) // 2]
-        elif asked:
+        elif len(asked) > 1:
             asked = asked[: (len(asked) + 1) // 2]
         else:
-            words = words[: (len(words) + 1) // 2]
-
-
-def packed(report: CircuitsReport, heads: Sequence[tuple[int, int]], tokens: Sequence[int]) -> str:
-    """What the page's script works with: JSON, compressed by zlib, in base64."""
-    text = json.dumps(page_data(report, heads, tokens), ensure_ascii=True, separators=(",", ":"))
-    return base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+            return page
 
 
 def page_data(

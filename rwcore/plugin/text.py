@@ -81,6 +81,18 @@ def own_text_for_heads(encoder: TextEncoder) -> CorpusSpec:
     )
 
 
+def first_rows(corpus: TokenCorpus, count: int) -> TokenCorpus:
+    """The first rows of a corpus.
+
+    Args:
+        corpus: The rows.
+        count: How many, at most.
+    """
+    offsets = corpus.offsets[: count + 1]
+    tokens, document = corpus.tokens[: int(offsets[-1])], corpus.document[:count]
+    return dataclasses.replace(corpus, tokens=tokens, document=document, offsets=offsets)
+
+
 def prompt_of(
     corpus: TokenCorpus,
     encoder: TextEncoder,

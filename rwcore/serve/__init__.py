@@ -1,1 +1,1 @@
-"""A small local server: what one neuron does on a text that somebody types."""
+"""A small local server: what one neuron, or one attention head, does on a text that somebody types."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from rwcore.corpora.registry import find
 from rwcore.corpora.spec import HANDMADE
 from rwcore.corpora.tokenise import tokenise
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.errors import OptionError, RwcoreError
+from rwcore.errors import ModelError, OptionError, RwcoreError
 from rwcore.heads.function_words import own_words
 from rwcore.heads.reading import MOST_TOKENS, read_heads
 from rwcore.heads.reading_means import means_over
@@ -147,4 +148,10 @@ def load_heads(local: LocalModel, reader: Reader, processing: str | None = None)
         heads.require_readable()
     except RwcoreError as error:
         return error
+    except (MemoryError, torch.OutOfMemoryError):
+        return ModelError(
+            "there is no memory for the unembedding beside the model, so that heads cannot be read",
+            where=f"{local.spec.id} on {next(iter(reader.model.parameters())).device}",
+            remedy="start the server with --device cpu, or ask about neurons only",
+        )
     return heads

@@ -59,4 +59,15 @@ def _intervention(given: dict[str, Any]) -> Intervention:
     if mode in PARAMETER_MODES and "parameter" not in given:
         raise OptionError(f"mode {mode} needs a number", where="parameter", remedy="say which")
     # A number of the page may be there for another mode.
-    return Intervention(mode, parameter=float(given["parameter"]) if mode in PARAMETER_MODES else None)
+    return Intervention(mode, parameter=_number(given["parameter"]) if mode in PARAMETER_MODES else None)
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise OptionError(
+            f"{str(given)[:40]} is no number that a float can be",
+            where="parameter",
+            remedy="give a smaller number",
+        ) from error

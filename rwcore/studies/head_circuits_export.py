@@ -21,7 +21,8 @@ from rwcore.provenance import Stopwatch, collect
 from rwcore.store import MANIFEST, write_arrays, write_json, write_text
 from rwcore.studies.figures import check_palette
 from rwcore.studies.folder import check_target, files_of, filling, save_figure, write_csv
-from rwcore.studies.head_circuits import DEFINITION, OV, QK, CircuitOptions, CircuitStudy, keeping_tables
+from rwcore.studies.forward import ForwardOptions
+from rwcore.studies.head_circuits import DEFINITION, OV, QK, CircuitStudy, keeping_tables
 from rwcore.studies.tables import latex_escape, latex_label, text_latex, text_markdown
 
 if TYPE_CHECKING:
@@ -232,14 +233,15 @@ def _report(
         query=options.query if QK in options.circuits else None,
         key=options.key if QK in options.circuits else None,
         distance=options.qk.distance,
-        again=options_again(options),
+        again=options_again(study),
         files=(),
         provenance=[(name, text) for name, text in facts.items() if text],
     )
 
 
-def options_again(options: CircuitOptions) -> list[str]:
+def options_again(study: CircuitStudy) -> list[str]:
     """Options of the command line that ask for the same numbers of other heads and tokens."""
+    options, processing = study.options, study.weights.processing
     found = [f"--embedding={options.embedding}"]
     if QK not in options.circuits:
         found.append("--qk=none")
@@ -250,6 +252,8 @@ def options_again(options: CircuitOptions) -> list[str]:
         found.append(f"--distance={options.qk.distance}")
     if options.rows is not None:
         found += [f"--rows={options.rows}", f"--seed={options.seed}"]
+    found += [] if processing == study.weights.local.spec.processing else [f"--processing={processing}"]
+    found += [] if study.forward.dtype == ForwardOptions.dtype else [f"--dtype={study.forward.dtype}"]
     return found
 
 

@@ -45,6 +45,8 @@ from rwcore.studies.weights import WeightStudy
 DEFINITION = "head_readings/1"
 HEADS, EXAMPLES = 3, 8
 """Heads and rows that are read if none are named."""
+ATTENTION_BYTES, LISTS_BYTES, MOST_BYTES = 6, 1200, 256 << 20
+"""Of a reading, about: of each pair of tokens, and of each token; and the most that a browser is given."""
 ABLATIONS = {
     "overall": "Without a head: the mean of what it adds over all tokens of the corpus takes its place.",
     "position": "Without a head: the mean of what it adds at the same position of all rows takes its place.",
@@ -145,6 +147,16 @@ class HeadExamples:
                 f"a row of {int(lengths.max()):,} tokens; {MOST_TOKENS:,} are the most that can be read",
                 where=self.corpus.spec.id,
                 remedy=f"cut the text into shorter rows (--max-length {MOST_TOKENS})",
+            )
+        count = len(lengths) if asked is not None else min(count, self.options.examples)
+        lengths = lengths.sort(descending=True).values[:count].double()
+        named = HEADS if self.options.heads is None else len(self.options.heads)
+        size = named * float((ATTENTION_BYTES * lengths**2 + LISTS_BYTES * lengths).sum())
+        if size > MOST_BYTES:
+            raise OptionError(
+                f"{len(lengths)} rows and {named} heads make a page of {size / 2**20:,.0f} MiB",
+                where="--rows, --examples, --heads, --max-length",
+                remedy=f"ask for fewer or shorter rows, or fewer heads ({MOST_BYTES >> 20} MiB at most)",
             )
 
     @cached_property

@@ -25,6 +25,13 @@ FLAGS = (
     "--force-prefers-reduced-motion",  # no smooth scrolling, so that what is clicked stands still
     "--window-size=1440,1100",
 )
+READY = (
+    "const done = arguments[0]; (function look() { "
+    "const packed = document.querySelector('script[type=\"text/plain\"]'); "
+    "const over = document.documentElement.dataset.ready || document.querySelector('#failed:not([hidden])'); "
+    "!packed || over ? done() : setTimeout(look, 5) })();"
+)
+"""Done when the data of a page that holds them packed are shown, or cannot be; at once on another page."""
 Script = Callable[..., Any]
 
 
@@ -93,6 +100,7 @@ class Page:
         """Open the page with what follows the #."""
         self.browser.get("about:blank")  # a change of the # alone would not load the page again
         self.browser.get(f"{self.uri}#{link}" if link else self.uri)
+        self.browser.execute_async_script(READY)
         self.settle()
 
     def settle(self) -> None:

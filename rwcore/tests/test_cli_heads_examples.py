@@ -12,6 +12,7 @@ import pytest
 from fixtures.letters import save_letters
 from fixtures.tiny import SIZES, build
 from rwcore.pages.head_record import SCHEMA as RECORD_SCHEMA
+from rwcore.pages.packed_json import packed_json
 from rwcore.studies.head_examples_export import COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
     Done,
@@ -101,7 +102,7 @@ def test_the_record(model: Path, notes: Path, tmp_path: Path) -> None:
     assert table["total_kl"].notna().all()
     page = (out / "examples.html").read_text()
     assert "2.1" in page
-    assert record["readings"][0]["clean"]["loss"] in page
+    assert packed_json(record) in page
 
 
 def test_again_from_the_store(model: Path, notes: Path, tmp_path: Path) -> None:

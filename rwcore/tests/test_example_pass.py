@@ -243,7 +243,7 @@ def test_data_sets_that_cannot_share_a_pass_are_refused(
 def test_numbers_without_a_place_in_float16_leave_nothing_behind(
     local: LocalModel, datasets: list[FeatureDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module.bridge
+    real = bridge
 
     def damaged(*words: Any) -> Any:
         model = real(*words)

@@ -189,6 +189,14 @@ def test_an_unknown_token_is_answered_with_what_can_be_asked(page: Page) -> None
     typed(page, '"<b>')
     assert page.text("#unknown b") == '"<b>'
     assert page.text("#unknown code").endswith("--tokens ''\\'' \"<b>'\\''' --out DIR")
+    for text in ('" zebra"', "' zebra'", "zebra", " zebra"):
+        typed(page, text)
+        assert page.text("#unknown code").endswith("--tokens '\" zebra\"' --out DIR")
+    typed(page, '"zebra"')
+    assert page.text("#unknown code").endswith("--tokens '\"zebra\"' --out DIR")
+    typed(page, "it's \"so")  # no list of quoted tokens can hold it
+    assert page.text("#unknown").endswith("all are listed below.")
+    assert page.run("return document.querySelectorAll('#unknown code').length") == 0
     typed(page, "   ")
     assert page.text("#unknown").startswith("Type a token: there are 9")
     typed(page, "pier")
@@ -236,6 +244,22 @@ def test_bars_are_as_long_as_their_values(page: Page) -> None:
     for value, (left, width, whole) in zip(values, found, strict=True):
         assert width == pytest.approx(max(1.5, abs(value) / (high - low) * whole), abs=1)
         assert left == pytest.approx((min(value, 0) - low) / (high - low) * whole, abs=1)
+
+
+def test_data_that_are_cut_are_a_problem_that_is_said(page: Page, file: Path, tmp_path: Path) -> None:
+    source = file.read_text(encoding="utf-8")
+    end = source.index("</script>", source.index('<script id="data"'))
+    cut = tmp_path / "cut.html"
+    cut.write_text(source[: end - 40] + source[end:], encoding="utf-8")
+    whole, page.uri = page.uri, cut.as_uri()
+    page.open()
+    assert page.find("#failed").is_displayed()
+    assert len(page.text("#failed")) > len("The data of this page cannot be read: ")
+    assert not page.find(".scripted").is_displayed()
+    page.uri = whole
+    page.open()
+    assert not page.find("#failed").is_displayed()
+    requests(page.browser)
 
 
 @pytest.mark.parametrize("width", [360, 768, 1360])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rwcore.tests.axe import violations
-from rwcore.tests.explorer_page import Page, start_chromium
+from rwcore.tests.explorer_page import Page, requests, start_chromium
 from rwcore.tests.head_browser import (
     COLOURS,
     RECORD,
@@ -26,6 +28,7 @@ browser = pytest.fixture(scope="module")(start_chromium)
 file = pytest.fixture(scope="module")(make_file)
 page = pytest.fixture(open_page)
 
+UNREAD = "The data of this page cannot be read: "
 FOCUSED = "return document.activeElement.textContent"
 
 
@@ -146,6 +149,32 @@ def test_what_is_in_the_record_is_text(page: Page) -> None:
     assert page.run("return document.querySelector('#tokens').textContent") == "".join(TEXTS[1]).replace(
         "".join(TEXTS[1][4:7]), " 😀"
     )
+
+
+def test_a_record_that_cannot_be_read_is_a_problem_that_is_said(
+    page: Page, file: Path, tmp_path: Path
+) -> None:
+    source = file.read_text(encoding="utf-8")
+    end = source.index("</script>", source.index('id="record"'))
+    cut = tmp_path / "cut.html"
+    cut.write_text(source[: end - 40] + source[end:], encoding="utf-8")
+    page.uri = cut.as_uri()
+    page.open()
+    assert page.find("#failed").is_displayed()
+    assert len(page.text("#failed")) > len(UNREAD)
+    assert not page.find("#view").is_displayed()
+    page.uri = file.as_uri()
+    old = {"source": "delete window.DecompressionStream"}
+    made = page.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", old)
+    try:
+        page.open()
+        assert page.text("#failed") == f"{UNREAD}this browser is too old to decompress them."
+        assert page.find("#failed").is_displayed()
+    finally:
+        page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", made)
+    page.open()
+    assert not page.find("#failed").is_displayed()
+    requests(page.browser)  # of the file that was cut, too
 
 
 # --- for everybody -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from rwcore.heads import mids
 from rwcore.heads.effects import direct_effects
 from rwcore.heads.mids import (
     CONDITIONS,
-    attended_sources,
+    attended_tokens,
     copy_suppression_cases,
     largest_increases,
     largest_logits,
@@ -92,8 +92,8 @@ def test_sources_are_in_the_context_and_not_first():
 
 def test_two_most_attended_positions():
     pattern = torch.tensor([[1.0, 0, 0, 0], [0.9, 0.1, 0, 0], [0.5, 0.1, 0.4, 0], [0.1, 0.2, 0.3, 0.4]])[None]
-    found = attended_sources(pattern)[0].int().tolist()
-    assert found == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    found = attended_tokens(pattern, torch.tensor([[7, 5, 6, 9]]))[0].tolist()
+    assert found == [[-1, -1], [5, -1], [6, 5], [9, 6]]
 
 
 def test_nothing_is_lowered_by_a_head_that_only_raises():

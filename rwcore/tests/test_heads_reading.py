@@ -291,6 +291,12 @@ class TestRefused:
         with pytest.raises(OptionError, match="detour"):
             read_heads(plain[0], batch_of(ROW), [(0, 0)], *plain[1:], effects=["detour"])
 
+    def test_an_ablation_that_leaves_what_numbers_can_be(self, plain):
+        model, means, readout, function = plain
+        far = WriterMeans(torch.full_like(means.z, 3e38), means.mlp)
+        with pytest.raises(ModelError, match=r"without head 1\.2 .* no number"):
+            read_heads(model, batch_of(ROW), [(1, 2)], far, readout, function)
+
     def test_damaged_weights(self, tmp_path):
         model, readout, means = tiny_parts("gpt2", tmp_path)
         with torch.no_grad():

@@ -75,3 +75,18 @@ def test_tables_of_rows(gpt2):
     run_heads(gpt2, BATCH, lambda one: kept.append(one.stream.clone()), parts=("stream",), layers=[1])
     found = table_key_cosines(gpt2, 1, kept[0][0])
     assert torch.allclose(found, key_cosines(gpt2, BATCH)[1, :, 0], atol=1e-4)
+
+
+def test_some_layers_alone(gpt2):
+    """Their values are those of all layers; no layer behind the last of them is run."""
+    every, ran = key_cosines(gpt2, BATCH), []
+    hooks = [
+        block.register_forward_pre_hook(lambda *_, layer=layer: ran.append(layer))
+        for layer, block in enumerate(gpt2.blocks)
+    ]
+    found = key_cosines(gpt2, BATCH, layers=[1])
+    for hook in hooks:
+        hook.remove()
+    assert ran == [0, 1]
+    assert torch.equal(found[1], every[1])
+    assert torch.isnan(found[[0, 2]]).all()

@@ -135,6 +135,16 @@ def test_a_page_too_large_leaves_out_words_then_heads_then_tokens_and_says_so() 
     assert data_of(smallest)["raw"] == [" love"]
 
 
+def test_without_given_tokens_it_leaves_out_words_before_heads() -> None:
+    limit, seen = 10**9, []
+    for _ in range(4):
+        source = circuits_page(made.report(asked=()), most_bytes=limit)
+        data, limit = data_of(source), len(source.encode()) - 1
+        seen.append((len(data["raw"]), len(data["heads"])))
+    assert seen == [(5, 2), (2, 2), (1, 2), (1, 1)]
+    assert circuits_page(made.report(asked=()), most_bytes=0) == source
+
+
 def test_bytes_that_are_no_character_do_not_break_it() -> None:
     texts = (*made.TEXTS[:5], "\udcff", *made.TEXTS[6:])
     words = type(made.VOCABULARY)(made.VOCABULARY.tokens, made.VOCAB, texts, frozenset())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import re
+import zlib
 from typing import Any
 
 import pytest
 
 from rwcore.errors import StoreError
-from rwcore.pages.head_examples import SCRIPTS, head_examples_page, packed_json
+from rwcore.pages.head_examples import SCRIPTS, head_examples_page
+from rwcore.pages.packed_json import packed_json
 from rwcore.pages.render import static
 from rwcore.tests.head_records import HOSTILE, TEXTS, make_record
 
@@ -19,7 +20,7 @@ RECORD = re.compile(r'<script type="text/plain" id="record">([A-Za-z0-9+/=]*)</s
 
 
 def unpacked(found: str) -> Any:
-    return json.loads(gzip.decompress(base64.b64decode(found)))
+    return json.loads(zlib.decompress(base64.b64decode(found)))
 
 
 def page(record: dict[str, Any] | None = None) -> str:
@@ -70,7 +71,7 @@ def test_it_says_which_model_and_corpus() -> None:
 
 def test_every_script_is_in_it_once_and_strict() -> None:
     text = page()
-    for name in SCRIPTS:
+    for name in (*SCRIPTS, "unpack.js", "head_examples_page.js"):
         script = str(static(name))
         assert text.count(script) == 1
         assert '"use strict";' in script

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,8 @@ from fixtures.tiny import build, local_model
 from rwcore.claim.values import Interval, ends, point
 from rwcore.heads.embeddings import effective_embedding
 from rwcore.parallel import InProcess
-from rwcore.plugin import head_behaviour
+from rwcore.plugin.heads import behaviour as behaviour_module
+from rwcore.plugin.heads.behaviour import listed_words
 from rwcore.plugin.heads.numbers import HeadNumbers
 from rwcore.plugin.subjects import Kind
 from rwcore.store import Store
@@ -87,11 +89,105 @@ def test_what_the_suppressor_does(planted):
     circuits = planted.circuits
     assert circuits.mean_ranks()["best_over_vocabulary"] == 0  # its own token is always lowered most
     assert circuits.place_by_attention() == 1
-    assert circuits.place_in_late_layers("any") == 1
+    assert (
+        circuits.place_in_late_layers("any") == 3
+    )  # heads that look at all alike have everything among five
     assert point(circuits.sources_in_text("any")["share_of_sources"]) == 1
-    assert circuits.name_places() == {"place_of_first_by_names": 1, "raising_among_lowering": 0}
+    assert circuits.name_places() == {
+        "place_of_first_by_names": 1, "raising_among_lowering": 0, "lowered_over_raised_by_best": 1
+    }  # fmt: skip
     assert circuits.effective_over_raw() == 0  # the first MLP is silent
     assert math.isnan(circuits.change_by_biases())  # there are none
+
+
+def of_heads(circuits, best, **given):
+    """The same circuits with another best head, and with something in place of what is computed."""
+    found = dataclasses.replace(circuits)
+    vars(found).update(candidates=[best], **given)
+    return found
+
+
+def test_ranks_of_a_head_in_which_all_keys_are_alike_are_no_hits(planted):
+    """Nor is a head without hits the first of all."""
+    layer, head = SUPPRESSOR
+    found = planted.circuits._attracted
+
+    def place(rank, near, own=None):
+        """Every rank and number of equal keys the same, but those of the suppressor if they are given."""
+        given = {}
+        for number, one in found.items():
+            ranks, ties = torch.full_like(one.ranks, rank), torch.full_like(one.near, near)
+            if own is not None and number == layer:
+                ranks[head], ties[head] = own, 0.0
+            given[number] = dataclasses.replace(one, ranks=ranks, near=ties)
+        return of_heads(planted.circuits, SUPPRESSOR, _attracted=given).place_by_attention()
+
+    assert place(0, 50.0, own=9) == 1
+    assert math.isnan(place(0, 50.0))
+    assert math.isnan(place(20, 0.0))
+
+
+def test_equal_heads_share_the_last_of_their_places(planted, monkeypatch):
+    circuits, (layer, head) = planted.circuits, SUPPRESSOR
+    hits = torch.zeros(2, planted.circuits.study().shape.n_heads, dtype=torch.int64)
+    monkeypatch.setattr(type(circuits), "in_five", lambda *given: hits)
+    assert math.isnan(circuits.place_in_late_layers("any"))
+    hits[:] = 3
+    assert circuits.place_in_late_layers("any") == hits.shape[1]
+    hits[layer, head] = 4
+    assert circuits.place_in_late_layers("any") == 1
+
+
+def test_biases_that_change_nothing_because_nothing_is_found(tiny, monkeypatch):
+    circuits = of_heads(tiny.circuits, (1, 2))
+
+    def change(with_, without):
+        """By the ranks of a token, and of another that is never the first."""
+        ranks = {True: with_, False: without}
+        found = lambda *_, qk, **options: {(1, 2): torch.tensor([ranks[qk.biases], 7])}  # noqa: E731
+        monkeypatch.setattr(type(circuits), "ranks", found)
+        return circuits.change_by_biases()
+
+    assert point(change(0, 7)) == point(change(7, 0)) == 0.5
+    assert change(0, 0) == 0
+    assert math.isnan(change(7, 7))
+
+
+def test_a_head_that_does_nothing_lowers_no_name(silenced):
+    """Whether or not names are among the rows in which equal entries are counted."""
+    circuits = dataclasses.replace(silenced.circuits)
+    read = silenced.circuits._read
+    unseen = {
+        layer: dataclasses.replace(
+            one, near=one.near.masked_fill(torch.isin(one.tokens, circuits.some_names), torch.nan)
+        )
+        for layer, one in read.items()
+    }
+    vars(circuits)["lowering"] = silenced.circuits.lowering
+    vars(circuits)["_read"] = unseen
+    table = circuits.statistics(unseen, circuits.some_names)
+    dead = (silenced.circuits.lowering["near_ties"] > 10) & (table["rank_0"] == 1)
+    assert dead.any()
+    assert circuits.name_places() == silenced.circuits.name_places()
+
+
+def test_only_the_papers_model_has_the_published_function_words(planted):
+    behaviour = planted.behaviour
+    own = behaviour.on_text("any").words
+    paper = dataclasses.replace(behaviour, kind=Kind.PAPER)
+    vars(paper).update(options=behaviour.options, texts=behaviour.texts)
+    found = paper.on_text("any").words
+    assert (own.exact, found.exact) == (False, True)
+    assert found == listed_words()
+    assert len(found.words) == 147
+
+
+def test_no_correlation_of_a_few_heads(planted, monkeypatch):
+    monkeypatch.setattr(behaviour_module, "LEAST_SCORE", 0.0)
+    assert math.isfinite(planted.behaviour.both_scores()["pearson_of_heads"])
+    assert math.isnan(planted.behaviour.agreement()["pearson"])
+    monkeypatch.setattr(behaviour_module, "LEAST_HEADS", 2)
+    assert math.isfinite(planted.behaviour.agreement()["pearson"])
 
 
 def test_names_with_the_bias_of_the_unembedding(planted):
@@ -114,7 +210,7 @@ def test_scores_of_the_planted_heads(planted, monkeypatch):
     name = "L{}H{}".format(*SUPPRESSOR)
     assert found["first_by_copy_suppression"] == found["first_by_anti_induction"] == name
     # So small a model writes little.
-    monkeypatch.setattr(head_behaviour, "LEAST_SCORE", 0.9 * found["highest_copy_suppression"])
+    monkeypatch.setattr(behaviour_module, "LEAST_SCORE", 0.9 * found["highest_copy_suppression"])
     agreement = planted.behaviour.agreement()
     assert (agreement["place_of_first_by_anti_induction"], agreement["depth_of_first"]) == (1, 0.5)
 
@@ -163,11 +259,12 @@ def test_sources_count_as_often_as_they_are_attended_to(tiny):
 
 
 def test_tokens_where_ablation_hurts(planted):
-    """The largest twentieth, or some of them; the same ones every time."""
+    """Of the largest twentieth those behind five sources, or some of them; the same ones every time."""
     text = planted.circuits.beginnings("any")
     every, some, again = (text.hurt(SUPPRESSOR, number) for number in (None, 5, 5))
     followed = sum(int(batch.mask.sum()) - len(batch.mask) for batch in text.batches)
-    assert sum(int(one.sum()) for one in every) == followed // 20
+    assert 5 < sum(int(one.sum()) for one in every) <= followed // 20
+    assert not any(one[:, :5].any() for one in every)
     assert sum(int(one.sum()) for one in some) == 5
     for whole, drawn, same in zip(every, some, again, strict=True):
         assert not (drawn & ~whole).any()

@@ -13,11 +13,13 @@ from fixtures.planted_heads import SUPPRESSOR, plant_heads
 from fixtures.tiny import local_model
 from rwcore.claim.values import Interval
 from rwcore.corpora.tokens import TokenCorpus
-from rwcore.plugin.heads.effects import HeadEffects, first_rows
+from rwcore.plugin.heads.confidence import Confidence
+from rwcore.plugin.heads.effects import HeadEffects
 from rwcore.plugin.heads.intervals import ratio_interval
 from rwcore.plugin.heads.prompts import HeadPrompts, place_in
 from rwcore.plugin.heads.tables import head_name, named_head
 from rwcore.plugin.subjects import Kind
+from rwcore.plugin.text import first_rows
 from rwcore.store import Store
 from rwcore.studies.weights import WeightStudy, weight_study
 from rwcore.tests.test_studies_head_survey import corpus_of
@@ -108,11 +110,11 @@ def test_the_suppressor_has_cases_where_it_matters(effects: HeadEffects) -> None
 
 
 def test_entropy_and_calibration_rank_the_reference_head(effects: HeadEffects) -> None:
-    entropies = effects.entropies()
+    entropies = Confidence(effects).entropies()
     assert entropies["rank_of_reference"] == 1  # it alone flattens what the others predict
     assert entropies["raise_most"][0] == "L1H1"  # type: ignore[index]
     assert 0 <= entropies["share_lowering"] <= 1  # type: ignore[operator]
-    assert effects.calibration()["rank_by_overconfidence"] in (1, 2, 3)
+    assert Confidence(effects).calibration()["rank_by_overconfidence"] in (1, 2, 3)
     share = effects.repaired()["share_smaller"]
     assert isinstance(share, float)
     assert math.isnan(share) or 0 <= share <= 1
@@ -130,8 +132,8 @@ def test_nothing_is_said_of_a_head_that_does_nothing(effects: HeadEffects) -> No
         (silent.strongest(), "gain_in_top_percentile"),
         (silent.losses(), "share_helped"),
         (silent.cases(), "share"),
-        (silent.entropies(), "rank_of_reference"),
-        (silent.calibration(), "rank_by_overconfidence"),
+        (Confidence(silent).entropies(), "rank_of_reference"),
+        (Confidence(silent).calibration(), "rank_by_overconfidence"),
     ):
         assert math.isnan(part[name]), name  # type: ignore[arg-type]
 
@@ -140,8 +142,8 @@ def test_stand_ins_of_the_papers_family_have_named_heads(stand_in: HeadEffects) 
     assert stand_in.named
     assert stand_in.head == (0, 1)  # L10H7 of two layers and three heads
     assert "explained_elsewhere" in stand_in.explained()
-    assert len(stand_in.entropies()["entropy"]) == 6  # type: ignore[arg-type]
-    assert "without_L10H7_over_clean" in stand_in.calibration()
+    assert len(Confidence(stand_in).entropies()["entropy"]) == 6  # type: ignore[arg-type]
+    assert "without_L10H7_over_clean" in Confidence(stand_in).calibration()
     assert set(stand_in.paths()["loss"]["paths"]) == {  # type: ignore[index]
         "direct", "indirect", "indirect_excluding_L11H10", "both",
     }  # fmt: skip
@@ -168,11 +170,14 @@ def test_a_place_is_found_in_the_nearest_row(corpus: TokenCorpus) -> None:
         corpus, tokens=rows, document=torch.arange(3), offsets=torch.tensor([0, 4, 8, 12])
     )
     for row, wanted in ((0, [1, 5, 6, 7]), (1, [1, 6, 7]), (9, [1, 9, 6, 7])):
-        found = place_in(three, [6, 7], row)
+        found = place_in(three, [6, 7], row, [1])
         assert found is not None
         assert found.tolist() == wanted
-    assert place_in(three, [7, 6], 0) is None
-    assert place_in(three, [1] * 9, 0) is None
+    assert place_in(three, [7, 6], 0, [1]) is None
+    assert place_in(three, [1] * 9, 0, [1]) is None
+    later = place_in(three, [6, 7], 0, [9, 8])  # what it may suppress stands before it
+    assert later is not None
+    assert later.tolist() == [1, 9, 6, 7]
 
 
 def test_first_rows(corpus: TokenCorpus) -> None:

@@ -107,6 +107,21 @@ class TestIntervals:
         assert all(isinstance(value, float) for value in found.values())
         assert "repaired_in_first_half" in found
 
+    @pytest.mark.parametrize("layers", [1, 2, 3])
+    def test_so_few_layers_have_one_before_the_last(self, layers: int, tmp_path: Path) -> None:
+        local = local_model(build("llama", tmp_path / "model", layers=layers), id="flat")
+        flat = asked(local, tmp_path, Kind.OTHER)
+        assert {layer for layer, _ in flat.heads} == {*range(max(layers - 2, 0), layers)}
+        for found in (flat.late(), flat.scale(), flat.neurons()):
+            assert all(value.high == math.inf for value in found.values() if isinstance(value, Interval))
+            assert any(isinstance(value, Interval) for value in found.values())
+
+    def test_what_is_missing_in_a_model_of_few_layers_is_undecided(self, tmp_path: Path) -> None:
+        shallow = asked(local_model(build("llama", tmp_path / "model"), id="shallow"), tmp_path, Kind.OTHER)
+        (found,) = shallow._said({"anything": np.full(5, np.nan)}).values()
+        assert isinstance(found, Interval)
+        assert (found.low, found.high) == (-math.inf, math.inf)
+
 
 class TestParts:
     def test_add_up(self, deep: HeadRepair, parallel: HeadRepair) -> None:

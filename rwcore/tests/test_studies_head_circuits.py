@@ -1,5 +1,7 @@
 """The study of circuits: kept by layer, gone on with, and the same whatever order it is asked in."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -165,9 +167,10 @@ def test_what_is_on_the_page(study, tmp_path, monkeypatch):
     assert {"manifest.json", "token_lists.csv"} <= {*report.files}
 
 
-def test_options_that_ask_for_the_same_numbers():
-    assert options_again(CircuitOptions()) == ["--embedding=EE-A", "--qk=W_U:EE-A", "--distance=1"]
-    other = CircuitOptions(rows=9, seed=2, query="EE-B", qk=QKOptions(False, True, 4))
+def test_options_that_ask_for_the_same_numbers(study):
+    plain = study()
+    assert options_again(plain) == ["--embedding=EE-A", "--qk=W_U:EE-A", "--distance=1"]
+    other = study(rows=9, seed=2, query="EE-B", qk=QKOptions(False, True, 4))
     assert options_again(other) == [
         "--embedding=EE-A",
         "--qk=EE-B:EE-A",
@@ -177,4 +180,8 @@ def test_options_that_ask_for_the_same_numbers():
         "--rows=9",
         "--seed=2",
     ]
-    assert options_again(CircuitOptions(circuits=(OV,))) == ["--embedding=EE-A", "--qk=none"]
+    assert options_again(study(circuits=(OV,))) == ["--embedding=EE-A", "--qk=none"]
+    raw = replace(plain, weights=replace(plain.weights, processing="raw"))
+    half = replace(raw, forward=replace(raw.forward, dtype="bfloat16"))
+    assert options_again(raw) == [*options_again(plain), "--processing=raw"]
+    assert options_again(half) == [*options_again(plain), "--processing=raw", "--dtype=bfloat16"]

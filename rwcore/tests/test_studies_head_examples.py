@@ -204,6 +204,14 @@ def test_refused_before_anything_runs(local: LocalModel, tmp_path: Path) -> None
         _ = studied(local, tmp_path, rows_corpus([[4, 5], [6]]), heads=NAMED).rows
 
 
+def test_more_than_a_browser_can_hold_is_refused(local: LocalModel, tmp_path: Path) -> None:
+    long = rows_corpus([[1] * 1024] * 40)
+    with pytest.raises(OptionError, match=r"40 rows and 2 heads make a page of 574 MiB") as caught:
+        studied(local, tmp_path, long, heads=NAMED, rows=tuple(range(40)))
+    assert "--max-length" in str(caught.value.where)
+    assert studied(local, tmp_path, long, heads=NAMED, rows=(0, 1)).options.rows == (0, 1)
+
+
 def test_zero_means_are_no_means(local: LocalModel) -> None:
     """What stands for a head matters: readings with means are not those with zeros."""
     model, readout = load_bridge(local), Readout.of(local)

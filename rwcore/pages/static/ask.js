@@ -1,6 +1,6 @@
 // Asks the server that a page came from, one question at a time. One global, `rwAsk`.
 //
-//   const send = rwAsk(address, {show, hide});   show(answer) shows one; hide() takes away what is shown
+//   const send = rwAsk(address, {show, hide});   show(answer, question) shows one; hide() takes it away
 //   send(question)                               an object; a question under way is given up
 //
 // The page has an element #status, which says that the model reads, and an element #problem for what went wrong;
@@ -42,7 +42,7 @@ const rwAsk = (address, on) => {
         return;
       }
       at("status").textContent = "";
-      on.show(found);
+      on.show(found, question);
     } catch (error) {
       if (asked === mine) explain(`The server does not answer (${error.message}).`, "look whether rwcore serve still runs");
     } finally {

@@ -12,12 +12,6 @@
     return element;
   };
 
-  const unpack = async (base64) => {
-    const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return JSON.parse(await new Response(stream).text());
-  };
-
   const grouped = (value) => value.toLocaleString("en");
   const signed = (value) => {
     const size = Math.abs(value);
@@ -146,7 +140,8 @@
   const say = (name) => {
     at("says").replaceChildren(`${saying(name)}.`);
     if (data.heads.includes(name)) return;
-    at("says").append(" It has no charts on this page; to make them: ", make("code", "", state.command([name], [data.raw[s.token]])));
+    const command = state.command([name], data.raw[s.token]);
+    at("says").append(" It has no charts on this page", ...(command ? ["; to make them: ", make("code", "", command)] : ["."]));
   };
 
   const press = (button) => {
@@ -173,14 +168,14 @@
   // ---- choosing
 
   const complain = (text) => {
+    const command = state.command(data.heads, state.meant(text));
     const examples = data.raw.slice(0, 3).map((_, number) => named(number)).join(" ");
     at("unknown").replaceChildren(
       ...(text.trim()
         ? [
             make("b", "token", text),
-            ` is not among the ${data.raw.length} tokens of this page, such as ${examples}; the box suggests them while you type, and all are listed below. To add it: `,
-            make("code", "", state.command(data.heads, [/^\s/.test(text) ? text : ` ${text}`])),
-            " (quoted with the space before it, if it has one).",
+            ` is not among the ${data.raw.length} tokens of this page, such as ${examples}; the box suggests them while you type, and all are listed below.`,
+            ...(command ? [" To add it: ", make("code", "", command), " (quoted with the space before it, if it has one)."] : []),
           ]
         : [`Type a token: there are ${data.raw.length} on this page, such as ${examples}.`]),
     );
@@ -257,7 +252,7 @@
   };
 
   const start = async () => {
-    data = await unpack(at("data").textContent);
+    data = await rwUnpack(at("data").textContent);
     state = rwCircuits(data);
     s = state.s;
     build();
@@ -275,7 +270,7 @@
     addEventListener("hashchange", fromHash);
     document.querySelector(".scripted").hidden = false;
     fromHash();
-    document.documentElement.dataset.ready = "";
+    document.documentElement.dataset.ready = "true";
   };
   start().catch((error) => {
     at("failed").querySelector("span").textContent = error.message;

@@ -26,8 +26,9 @@ const rwCircuits = (data) => {
   const byRaw = new Map(data.raw.map((text, number) => [text, number]).reverse());
   const byShown = new Map(data.raw.map((_, number) => [data.texts[number], number]).reverse());
   const byWord = new Map(data.raw.map((text, number) => [text.trim().toLowerCase(), number]).reverse());
+  const QUOTED = /^\s*(["'])(.*)\1\s*$/s;
   const lookup = (typed) => {
-    const bare = typed.trim().replace(/^(["'])(.*)\1$/s, "$2");
+    const bare = typed.trim().replace(QUOTED, "$2");
     for (const text of [typed, bare]) {
       for (const found of [byRaw.get(text), byShown.get(text), byRaw.get(` ${text}`)]) if (found !== undefined) return found;
     }
@@ -36,13 +37,14 @@ const rwCircuits = (data) => {
 
   const shellQuoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
   const tokenQuoted = (text) => (text.includes('"') ? `'${text}'` : `"${text}"`);
-  const command = (heads, texts) =>
-    [
-      data.again,
-      `--heads ${heads.join()}`,
-      ...(texts.length ? [`--tokens ${shellQuoted(texts.map(tokenQuoted).join())}`] : []),
-      "--out DIR",
-    ].join(" ");
+  // The command line that makes charts of a token; null where --tokens cannot name it: it has both kinds of quotes.
+  const command = (heads, text) => {
+    if (!text || (text.includes('"') && text.includes("'"))) return null;
+    return [data.again, `--heads ${heads.join()}`, `--tokens ${shellQuoted(tokenQuoted(text))}`, "--out DIR"].join(" ");
+  };
+
+  // What stands in quotes as it is; else what was typed, with the space before it that most words have.
+  const meant = (typed) => QUOTED.exec(typed)?.[2] ?? (/^\s/.test(typed) ? typed : ` ${typed}`);
 
   // ---- links: what differs from the beginning, after the #
   const toHash = () => {
@@ -78,5 +80,5 @@ const rwCircuits = (data) => {
     return bad;
   };
 
-  return { s, bars, own, lookup, command, toHash, fromHash };
+  return { s, bars, own, lookup, meant, command, toHash, fromHash };
 };

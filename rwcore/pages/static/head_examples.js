@@ -2,15 +2,13 @@
 //
 //   rwHeadExamples.show(data, more)   shows a record; `more()`: what else stands in the link, as an object
 //   rwHeadExamples.follow()           shows what the address says
-//
-// A page that holds its record in an element #record (JSON by gzip, base64) shows it by itself.
 const rwHeadExamples = (() => {
   "use strict";
 
   const LISTED = 5; // predictions of each list
   const BEFORE = 7; // tokens before them
   const at = (id) => document.getElementById(id);
-  const { make, signed, word } = rwHeadParts;
+  const { make, signed } = rwHeadParts;
   let page = null; // {record, tools, link, details, more}
   let drawn = null; // the row that the text is of
   let values = [];
@@ -136,11 +134,17 @@ const rwHeadExamples = (() => {
     at("facts").textContent = which + does + (record.ablation ? ` ${record.ablation}` : "");
   };
 
+  // The address of a state that differs in some ways from the present one.
+  const address = (other) => {
+    const more = String(new URLSearchParams(page.more()));
+    return `#${page.link.link(other)}${more && `&${more}`}`;
+  };
+
   // ---- where the head does most, in all rows
 
   const strongest = () => {
-    const { record, link } = page;
-    const { head, effect } = link.state;
+    const { record } = page;
+    const { head, effect } = page.link.state;
     const all = record.rows.flatMap((_, row) => record.changes(row, head, effect).map(([query, change]) => ({ row, query, change })));
     all.sort((a, b) => b.change - a.change || a.row - b.row || a.query - b.query);
     const item = ({ row, query, change }) => {
@@ -148,8 +152,8 @@ const rwHeadExamples = (() => {
       const before = record.rows[row].tokens.slice(begin, query + 1).map(record.name).join("");
       const context = make("span", { class: "token" }, before, make("b", {}, record.name(record.token(row, query + 1))));
       const sequence = record.typed ? "" : `sequence ${record.rows[row].number}, `;
-      const address = `#${link.link({ row, at: query, tab: "loss" })}`;
-      return make("li", {}, make("b", {}, signed(change)), make("a", { href: address }, context), make("small", {}, `${sequence}position ${query + 1}`));
+      const link = make("a", { href: address({ row, at: query, tab: "loss" }) }, context);
+      return make("li", {}, make("b", {}, signed(change)), link, make("small", {}, `${sequence}position ${query + 1}`));
     };
     const list = (title, found) => make("section", {}, make("h2", {}, title), found.length ? make("ol", { class: "found" }, ...found.map(item)) : make("p", { class: "none" }, "None."));
     at("strongest").replaceChildren(
@@ -178,8 +182,7 @@ const rwHeadExamples = (() => {
 
   const change = (other) => {
     Object.assign(page.link.state, other);
-    const more = new URLSearchParams(page.more());
-    history.replaceState(null, "", `#${page.link.link()}${more.size ? `&${more}` : ""}`);
+    history.replaceState(null, "", address());
     draw();
   };
 
@@ -225,17 +228,5 @@ const rwHeadExamples = (() => {
   at("row-after").addEventListener("click", () => change({ row: page.link.state.row + 1, at: null }));
   at("range").addEventListener("change", () => change({ range: at("range").checked ? "own" : "fixed" }));
 
-  const unpacked = (text) => {
-    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  };
-
-  const held = at("record");
-  if (held) {
-    unpacked(held.textContent).then((record) => {
-      show(record);
-      addEventListener("hashchange", follow);
-    });
-  }
   return { show, follow };
 })();

@@ -7,17 +7,17 @@
   let shown = ""; // head and mode of the record that is shown
 
   const link = () => new URLSearchParams(location.hash.slice(1));
-  const mode = () => (at("mode").value === "mean" ? {} : { mode: at("mode").value });
+  const mode = (asked) => (asked.mode === "mean" ? {} : { mode: asked.mode });
   const question = () => ({ text: at("text").value, head: at("asked").value.trim(), mode: at("mode").value });
   const named = ({ head, mode: replaced }) => `${head} ${replaced}`;
 
   const send = rwAsk("heads/ask", {
-    show: (record) => {
+    show: (record, asked) => {
       const state = link();
       state.set("head", record.heads[0]);
       history.replaceState(null, "", `#${state}`);
-      shown = named({ head: record.heads[0], mode: at("mode").value });
-      rwHeadExamples.show(record, mode);
+      shown = named({ head: record.heads[0], mode: asked.mode });
+      rwHeadExamples.show(record, () => mode(asked)); // the choice in the form may be another one by now
     },
     hide: () => (at("view").hidden = true),
   });
@@ -27,7 +27,7 @@
     const asked = question();
     state.set("head", asked.head);
     state.delete("mode");
-    for (const [key, value] of Object.entries(mode())) state.set(key, value);
+    for (const [key, value] of Object.entries(mode(asked))) state.set(key, value);
     history.replaceState(null, "", `#${state}`);
     send(asked, asked.mode === "mean" ? "The model reads; for the first means it also reads our own texts …" : undefined);
   };

@@ -144,7 +144,6 @@ const rwHeadDetails = (record, tools) => {
 
   const cspa = (state, reading, query) => {
     const found = reading.cspa;
-    if (!found) return [];
     const [mean, left] = [found.mean[query], found.left[query]];
     if (!Number.isFinite(mean)) return [note("There is no loss: the text ends here.")];
     const rows = [
@@ -159,7 +158,7 @@ const rwHeadDetails = (record, tools) => {
     return [
       large
         ? paragraph("Copy suppression explains ", make("b", {}, percent(explained(found, query))), `: the head ${mean > 0 ? "helps" : "harms"} here.`)
-        : paragraph("The effect is not among the largest; a share of it says little."),
+        : paragraph("The effect is not large; a share of it says little."),
       table(["ablation", "Δ loss"], rows, "Change of the loss"),
       section("Attended to and predicted", kept.length ? table(["token", "position", "lens", "written", "kept"], kept, "Tokens that are attended to and predicted") : note("No token so far is both.")),
       kept.length ? note("lens: logit of the token before the head; written: what the head writes along the token’s unembedding, kept only where it lowers the token. Tokens with at least 1 % of the attention are listed.") : null,

@@ -10,22 +10,23 @@
 //     lists     {lowered, raised}: of each query [[word, value], …], direct logit attribution
 //     attention (kind, query): numbers by key, kind being "pattern" or "written"
 //     lens      of each query {top: [[word, p], …], context: [[word, p, [positions]], …]}
-//     cspa      {mean, left, kept(query): [[key, word, score, coefficient], …]}, or null
+//     cspa      {mean, left, kept(query): [[key, word, score, coefficient], …]}
 //   record.ablation             what heads are replaced by, a sentence; or empty
 //   record.typed                whether the text is somebody's own and no row of a corpus
 //   record.name(word)           text of a word of the record's list
 //   record.token(row, place)    word at a place of a row; undefined beyond its ends
 //   record.changes(row, head, effect)   [[query, change of the loss], …] of the predictions that count: not of
 //                               the one made at a token that begins every row
+//   record.means(row, head)     the same of the change that CSPA is compared with
 const rwHeadRecord = (data) => {
   "use strict";
 
-  const NONE = 65535; // of the attention: stands for 1
+  const WHOLE = 65535; // stands for 1 in attention
   const decoded = new Map();
 
   const shares = (base64) => {
     const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
-    return Float32Array.from({ length: bytes.length / 2 }, (_, at) => (bytes[2 * at] + 256 * bytes[2 * at + 1]) / NONE);
+    return Float32Array.from({ length: bytes.length / 2 }, (_, at) => (bytes[2 * at] + 256 * bytes[2 * at + 1]) / WHOLE);
   };
 
   const runOf = (packed) =>
@@ -41,7 +42,6 @@ const rwHeadRecord = (data) => {
   };
 
   const cspaOf = (packed) => {
-    if (!packed) return null;
     const byQuery = new Map();
     for (const [query, ...pair] of packed.kept) {
       if (!byQuery.has(query)) byQuery.set(query, []);
@@ -70,10 +70,12 @@ const rwHeadRecord = (data) => {
     return decoded.get(place);
   };
 
-  const changes = (row, head, effect) =>
-    Array.from(reading(row, head).effects[effect].loss, (change, query) => [query, change]).filter(
+  const counted = (row, values) =>
+    Array.from(values, (change, query) => [query, change]).filter(
       ([query, change]) => Number.isFinite(change) && !(data.rows[row].bos && query === 0),
     );
+  const changes = (row, head, effect) => counted(row, reading(row, head).effects[effect].loss);
+  const means = (row, head) => counted(row, reading(row, head).cspa.mean);
 
   return {
     rows: data.rows,
@@ -83,6 +85,7 @@ const rwHeadRecord = (data) => {
     typed: data.corpus === null,
     reading,
     changes,
+    means,
     name: (word) => data.words[word],
     token: (row, place) => data.rows[row].tokens[place],
   };

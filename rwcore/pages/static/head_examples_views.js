@@ -1,7 +1,7 @@
 // The five things that are shown of a head: how the text is coloured for each. One global, `rwHeadViews`.
 //
-// A view has
-//   id, name          of its tab
+// `views` has them by the id of their tab. A view has
+//   name              of its tab
 //   predicted         whether a token stands for its own prediction, made at the token before; else for what
 //                     happens at that token, where the next one is predicted
 //   choices(state)    {key, legend, options: [[value, words], …]} that the view offers, or null
@@ -10,12 +10,17 @@
 //   values(reading, state, query)   a number for each place of the text; NaN has no colour
 //   scale(reading, state, values)   magnitude of the strongest colour
 //   diverging(state)  whether numbers below zero have a colour of their own
-//   says(state, limits)   what the colours mean, in words
+//   says(state)       what the colours mean, in words
+//
+// Besides: effectWords(name) of an effect: [its name, what it does]; isLarge(head, mean): whether ablation changes
+// a prediction much; explained(cspa, query): the share of that change that copy suppression explains.
 const rwHeadViews = (record) => {
   "use strict";
 
   const RANGE = 2.5; // nats or logits, where the range is not the text's own
-  const TAIL = 0.03; // share of the predictions on each side that count as large
+  const FEW = 1000; // predictions, up to which FIXED says which changes are large
+  const FIXED = [-0.14, 0.14]; // nats
+  const TAIL = 0.03; // of more predictions, the share on each side that counts as large
   const ATTRIBUTION =
     "Direct logit attribution: how the head’s output, less what ablation puts in its place, moves each logit through the final norm with its scale kept, less the mean over the vocabulary.";
   const EFFECTS = {
@@ -40,22 +45,24 @@ const rwHeadViews = (record) => {
     return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
   };
 
-  // Mean ablation has a large effect beyond these, over all rows of the record: [below, above].
+  // Ablation has a large effect from these on, in all rows of the record: {below, above, few}.
   const known = new Map();
   const limits = (head) => {
     if (!known.has(head)) {
-      const all = record.rows.flatMap((_, row) => finite(record.reading(row, head).cspa?.mean ?? [])).sort((a, b) => a - b);
-      known.set(head, all.length ? [quantile(all, TAIL), quantile(all, 1 - TAIL)] : [NaN, NaN]);
+      const all = record.rows.flatMap((_, row) => record.means(row, head).map(([, mean]) => mean)).sort((a, b) => a - b);
+      const few = all.length <= FEW;
+      const [below, above] = few ? FIXED : [Math.min(0, quantile(all, TAIL)), Math.max(0, quantile(all, 1 - TAIL))];
+      known.set(head, { below, above, few });
     }
     return known.get(head);
   };
 
-  const isLarge = (head, mean) => mean <= limits(head)[0] || mean >= limits(head)[1];
+  const isLarge = (head, mean) => (mean < 0 && mean <= limits(head).below) || (mean > 0 && mean >= limits(head).above);
   const explained = (cspa, query) => 1 - cspa.left[query] / cspa.mean[query];
 
   const first = (list) => list?.[0]?.[1] ?? NaN;
   const byQuery = (reading, give) => Float32Array.from({ length: reading.size }, (_, query) => give(query));
-  const share = (reading, state, head) => {
+  const share = (reading, head) => {
     const strength = (query) => {
       const mean = reading.cspa.mean[query];
       if (!isLarge(head, mean)) return NaN;
@@ -140,12 +147,12 @@ const rwHeadViews = (record) => {
       ranged: () => false,
       byEffect: () => false,
       diverging: () => true,
-      values: (reading, state) => (reading.cspa ? share(reading, state, state.head) : new Float32Array(reading.size).fill(NaN)),
+      values: (reading, state) => share(reading, state.head),
       scale: () => 1,
       says: (state) => {
-        const [below, above] = limits(state.head);
-        if (!Number.isFinite(below)) return "Copy-suppression-preserving ablation was not measured for this head.";
-        return `Copy-suppression-preserving ablation (direct effect, negative only) keeps nothing of the head but its lowering of what is predicted and already in the text. Tokens in bold type have a prediction that mean ablation changes much: by ${rwHeadParts.signed(below)} or less, or ${rwHeadParts.signed(above)} or more, the outer 3 % on each side. Their colour is the share of that effect that copy suppression explains: solid line where the head helps, dotted where it harms.`;
+        const { below, above, few } = limits(state.head);
+        const why = few ? "fixed limits, as there are at most 1,000 predictions" : "the outer 3 % of all predictions on each side";
+        return `Copy-suppression-preserving ablation (direct effect, negative only) keeps nothing of the head but its lowering of what is predicted and already in the text. Tokens in bold type have a prediction that ablation changes much: by ${rwHeadParts.signed(below)} or less, or ${rwHeadParts.signed(above)} or more (${why}). Their colour is the share of that effect that copy suppression explains: solid line where the head helps, dotted where it harms.`;
       },
     },
   };

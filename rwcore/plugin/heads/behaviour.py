@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rwcore.corpora.tokens import TokenCorpus
+    from rwcore.heads.function_words import FunctionWords
     from rwcore.heads.ioi import IoiTexts
+    from rwcore.studies.asked_heads import Head
     from rwcore.studies.head_behaviour import BehaviourStudy
     from rwcore.studies.head_behaviour_runs import BehaviourOptions
     from rwcore.studies.weights import WeightStudy
@@ -36,8 +38,8 @@ RESTING = 0.5
 """A head rests on position 0 if it has so much of its attention there, on average."""
 ONE_TOKEN_PROMPTS = 1024
 """Prompts of one token that are run together."""
-
-Head = tuple[int, int]
+LEAST_HEADS = 10
+"""Of fewer heads with two positive scores no correlation is asked."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,16 @@ class HeadBehaviour:
         return self.on_text(None)
 
     def on_text(self, corpus: str | None) -> BehaviourStudy:
-        """The same with a text, by its id; where the lens predicts and heads rest is of the text."""
+        """The same with a text, by its id; where the lens predicts and heads rest is of the text.
+
+        Function words, which are not predicted, are those of the published list for the paper's own model.
+        """
+        from rwcore.heads.function_words import own_words
         from rwcore.studies.head_behaviour import BehaviourStudy
 
         rows = None if corpus is None else self.text(corpus)
-        return BehaviourStudy(self.weights, rows, self.options, texts=self.texts)
+        words = listed_words() if rows is not None and self.kind is Kind.PAPER else own_words()
+        return BehaviourStudy(self.weights, rows, self.options, texts=self.texts, words=words)
 
     def named(self, name: str) -> Head:
         """Layer and number of a head the paper names; see `rwcore.plugin.heads.tables.named_head`."""
@@ -125,31 +132,38 @@ class HeadBehaviour:
             "first_three_by_anti_induction": by_induction,
             "highest_copy_suppression": float(first["copy_suppression"]),
             "anti_induction_of_it": float(first["anti_induction"]),
-            "pearson_of_heads": self._pearson(),
+            "pearson_of_heads": self._pearson(2),
         }
 
     def agreement(self) -> dict[str, float]:
-        """How both scores go together, and where the first head is; NaN if none reaches `LEAST_SCORE`."""
+        """How both scores go together, and where the first head is; NaN if none reaches `LEAST_SCORE`.
+
+        The correlation is NaN too if it would be of fewer than `LEAST_HEADS` heads.
+        """
         table = self.scores
         first = int(table["copy_suppression"].argmax())
         if table["copy_suppression"][first] < LEAST_SCORE:
             return dict.fromkeys(("pearson", "place_of_first_by_anti_induction", "depth_of_first"), NO_HEAD)
         return {
-            "pearson": self._pearson(),
+            "pearson": self._pearson(LEAST_HEADS),
             "place_of_first_by_anti_induction": place(table["anti_induction"], first),
             "depth_of_first": float(table["layer"][first]) / self.study.shape.n_layers,
         }
 
-    def _pearson(self) -> float:
+    def _pearson(self, least: int) -> float:
+        """Over heads where both scores are positive, if there are so many."""
         from rwcore.studies.head_behaviour_tables import score_summary
 
-        found = score_summary(self.scores)["pearson_both_positive"]
-        return NO_HEAD if found is None else float(found)
+        found = score_summary(self.scores)
+        if found["heads_both_positive"] < least or found["pearson_both_positive"] is None:
+            return NO_HEAD
+        return float(found["pearson_both_positive"])
 
     def first_position(self, name: str) -> dict[str, Any]:
         """Cosines of keys with the query bias of a named head.
 
-        At position 0 they are of every token of the vocabulary, at `LATER` positions of random rows.
+        At position 0 they are of every token of the vocabulary that is not special, at `LATER` positions of
+        random rows.
         """
         import pandas as pd
         import torch
@@ -165,7 +179,7 @@ class HeadBehaviour:
         model = self.bridge()
         first = torch.cat(
             [
-                key_cosines(model, batch)[layer, head, :, 0]
+                key_cosines(model, batch, layers=[layer])[layer, head, :, 0]
                 for batch in row_batches(tokens[:, None], ONE_TOKEN_PROMPTS)
             ]
         )
@@ -274,6 +288,14 @@ class HeadBehaviour:
         from rwcore.studies.forward import as_processed
 
         return bridge(as_processed(self.weights), pick_device("auto"), "float32")
+
+
+def listed_words() -> FunctionWords:
+    """The published list of function words: texts of tokens, with their spaces and capitals."""
+    from rwcore.golden.paths import published_dir
+    from rwcore.heads.function_words import published_words
+
+    return published_words(published_dir("copy_suppression") / "copy_suppression_function_tokens.csv")
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rwcore.claim.values import Interval
-from rwcore.plugin.heads.behaviour import Head, HeadBehaviour
+from rwcore.plugin.heads.behaviour import HeadBehaviour
 from rwcore.plugin.heads.in_text import HeadsInText
 from rwcore.plugin.heads.sampled import NO_HEAD, mean_of, place, place_of_mean, size_of
 from rwcore.plugin.subjects import Kind
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rwcore.heads.readout import Readout
     from rwcore.models.vocabulary import Vocabulary
     from rwcore.plugin.heads.named_circuits import NamedCircuits
+    from rwcore.studies.asked_heads import Head
     from rwcore.studies.head_circuits import CircuitStudy
     from rwcore.studies.weights import WeightStudy
 
@@ -175,28 +176,39 @@ class HeadCircuits:
             "best_over_vocabulary": best / self.vocab,
         }
 
-    def name_places(self) -> dict[str, float]:
+    def name_places(self) -> dict[str, float | Interval]:
         """Heads by the share of names that they lower, or raise, most of all tokens (b_U left out).
 
         ``place_of_first_by_names`` is the place by OV of the head that lowers most names, and
         ``raising_among_lowering`` counts heads among the first three both ways. NaN if no head does.
+        ``lowered_over_raised_by_best`` is a difference of shares, of the best head.
         """
         from rwcore.heads.circuit_statistics import UNDECIDED
 
         table = self.statistics(self._read, self.some_names)
-        # Of a head that does nothing all entries are equal.
-        lowered, raised = (
-            table[name].where(table["near_ties"].fillna(0) < UNDECIDED, 0.0) for name in ("rank_0", "last")
-        )
+        # Of a head that does nothing all entries are equal; names alone may not have been looked at for that.
+        decided = self.lowering["near_ties"] < UNDECIDED
+        lowered, raised = (table[name].where(decided, 0.0) for name in ("rank_0", "last"))
         lowering, raising = (
             [*one[one > 0].sort_values(ascending=False, kind="stable").index[:FIRST]]
             for one in (lowered, raised)
         )
-        every = self.lowering["below_10"].where(self.lowering["near_ties"] < UNDECIDED, 0.0)
+        every = self.lowering["below_10"].where(decided, 0.0)
         return {
             "place_of_first_by_names": place(every, lowering[0]) if lowering else NO_HEAD,
             "raising_among_lowering": len({*lowering} & {*raising}) if lowering and raising else NO_HEAD,
+            "lowered_over_raised_by_best": self._names_lowered_over_raised(),
         }
+
+    def _names_lowered_over_raised(self) -> float | Interval:
+        import torch
+
+        if self.best is None:
+            return NO_HEAD
+        layer, head = self.best
+        found = self._read[layer]
+        rank = found.ranks[found.heads.index(head), torch.isin(found.tokens, self.some_names)]
+        return mean_of(((rank == 0).double() - (rank == self.vocab - 1).double()).numpy())
 
     def _asked(self, query: str, layers: int) -> dict[int, CircuitRanks]:
         """QK of the heads of the first layers on tokens that are drawn; keys are EE-A."""
@@ -209,14 +221,22 @@ class HeadCircuits:
         return self._asked("W_U", self.study().shape.n_layers)
 
     def place_by_attention(self) -> float | Interval:
-        """Place of the best head by how many tokens have their own key among the ten it attends to most."""
+        """Place of the best head by how many tokens have their own key among the ten it attends to most.
+
+        NaN too if it has none. A head in which all keys are alike has no hits: its ranks of 0 say nothing.
+        """
         import torch
+
+        from rwcore.heads.circuit_statistics import UNDECIDED
 
         if self.best is None:
             return NO_HEAD
-        hits = torch.cat([one.ranks < TEN for one in self._attracted.values()]).double()
+        hits = torch.cat([one.ranks < TEN for one in self._attracted.values()]).double().numpy()
+        undecided = self.statistics(self._attracted)["near_ties"] >= UNDECIDED
+        hits[undecided.to_numpy()] = 0.0
         layer, head = self.best
-        return place_of_mean(hits.numpy(), layer * self.study().shape.n_heads + head)
+        row = layer * self.study().shape.n_heads + head
+        return place_of_mean(hits, row) if hits[row].any() else NO_HEAD
 
     def duplicate_heads(self) -> int:
         """Heads of the first half of the layers that find equal tokens, but not for an unembedding."""
@@ -242,7 +262,7 @@ class HeadCircuits:
     def change_by_biases(self) -> float | Interval:
         """What biases change of the share of tokens whose own key is the first, in the best head.
 
-        NaN too where queries and keys have no biases.
+        NaN too where queries and keys have no biases, and where no own key is the first with or without them.
         """
         from rwcore.heads.query_key import QKOptions
 
@@ -253,7 +273,7 @@ class HeadCircuits:
             (self.ranks("QK", [self.best], qk=QKOptions(biases=biases), rows=rows)[self.best] == 0).double()
             for biases in (True, False)
         )
-        return size_of(mean_of((with_ - without).numpy()))
+        return size_of(mean_of((with_ - without).numpy())) if bool((with_ + without).any()) else NO_HEAD
 
     def _biased(self, layer: int) -> bool:
         attn = self.behaviour.bridge().blocks[layer].attn
@@ -332,7 +352,7 @@ class HeadCircuits:
             "gain_without_function_words": found.gain(kept, TEN),
         }
 
-    def in_five(self, head: Head, corpus: str) -> tuple[Tensor, int]:
+    def in_five(self, head: Head, corpus: str) -> Tensor:
         """Where ablating a head hurts most; see `rwcore.plugin.heads.in_text.HeadsInText.in_five`."""
         published = self.kind is Kind.PAPER
         text = self.beginnings(corpus, CASE_ROWS)
@@ -342,12 +362,14 @@ class HeadCircuits:
     def place_in_late_layers(self, corpus: str) -> float:
         """Place of the best head in the last third of layers by `in_five`, where ablating it hurts most.
 
-        NaN too if it is in an earlier layer.
+        Of equal heads all have the last of their places. NaN too if the best head is in an earlier layer, or
+        is among the five nowhere.
         """
-        layers = self.study().shape.n_layers
-        first = 2 * layers // 3
+        from rwcore.heads.repair_groups import late_layers
+
+        first = late_layers(self.study().shape.n_layers).start
         if self.best is None or self.best[0] < first:
             return NO_HEAD
-        hits, _ = self.in_five(self.best, corpus)
-        late = hits[first:].flatten()
-        return place(late, (self.best[0] - first) * hits.shape[1] + self.best[1])
+        hits = self.in_five(self.best, corpus)
+        own = hits[self.best]
+        return int((hits[first:] >= own).sum()) if own > 0 else NO_HEAD

@@ -4,13 +4,13 @@ Claims about any model are asked of its *reference head*: of the last third of t
 copy-suppression-preserving ablation with negative components explains most. In the paper's own model, and in
 stand-ins of its family, it is the head that the paper names.
 
-Looking for it costs an unembedding for every head. Models other than the paper's are scanned on the beginning
-of their text (`SCANNED` rows); the reference head is then looked at on all of it.
+Looking for it costs an unembedding for every head, so that models are scanned on the beginning of their text
+(`SCANNED` rows); the reference head is then looked at on all of it (of the paper's text on the first 500
+rows).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rwcore.ablation.bootstrap import sums_by_document
-from rwcore.heads.calibration import FIXED, PUBLISHED, marginal_overconfidence, overconfidence
+from rwcore.golden.paths import published_dir
 from rwcore.heads.cspa import BOTH, NEGATIVE, OV, QK, VARIANTS
 from rwcore.heads.cspa_scores import LEAST_EFFECT
+from rwcore.heads.function_words import FunctionWords, own_words, published_words
 from rwcore.heads.mids import largest_increases
 from rwcore.heads.paths import DIRECT, HELD, INDIRECT, RECOMPUTED, TOTAL
 from rwcore.heads.writers import Writer
@@ -30,10 +31,10 @@ from rwcore.plugin.heads.intervals import Share, ratio_interval
 from rwcore.plugin.heads.numbers import WEB_TEXT
 from rwcore.plugin.heads.tables import by_head, first_heads, head_name, named_head
 from rwcore.plugin.subjects import Kind
-from rwcore.studies.head_ablations import LOSS, calibrations, cases, total_losses
+from rwcore.plugin.text import first_rows
+from rwcore.studies.head_ablations import LOSS, cases, total_losses
 from rwcore.studies.head_cspa import CspaOptions, CspaStudy
 from rwcore.studies.head_survey import HeadSurvey, SurveyOptions
-from rwcore.studies.head_survey_files import CLEAN
 from rwcore.weights.shape import read_shape
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ PAPERS_MODEL, FAMILY, NAMED = "gpt2", "gpt2", "L10H7"
 """The model in which the paper names heads, its family, and the head it is about."""
 NEGATIVE_HEADS = ("L10H7", "L11H10", "L8H10", "L9H5")
 PATHS_TEXT = "openwebtext-10k-800"
-SCANNED = 8
-"""Rows of text on which all heads of a model are looked at that is not the paper's."""
+SCANNED, PAPERS_SCANNED, PAPERS_ROWS = 8, 50, 500
+"""Rows of text on which all heads of a model are looked at; of the paper's model; and those on which it
+looked at its head."""
+FUNCTION_WORDS = "copy_suppression_function_tokens.csv"
 FOLLOWED = 10
 """Late heads whose total effects and calibration are looked at there."""
 SUPPRESSING, HALF = 0.1, 0.5
@@ -98,7 +101,7 @@ class HeadEffects:
         """CSPA of all late heads, with negative components and with both signs."""
         heads = {*self.late, *map(self.named_head, NEGATIVE_HEADS if self.named else ())}
         options = CspaOptions(heads=tuple(sorted(heads)), variants=(NEGATIVE, BOTH), means=self.means)
-        return CspaStudy(self.weights, self._scanned, options)
+        return CspaStudy(self.weights, self._scanned, options, words=self._words)
 
     @cached_property
     def head(self) -> Head:
@@ -109,7 +112,7 @@ class HeadEffects:
     def closer(self) -> CspaStudy:
         """CSPA of the reference head on the whole text, with all variants."""
         options = CspaOptions(heads=(self.head,), variants=VARIANTS, means=self.means)
-        return CspaStudy(self.weights, self.text(WEB_TEXT), options)
+        return CspaStudy(self.weights, self._read, options, words=self._words)
 
     @cached_property
     def silent(self) -> bool:
@@ -123,12 +126,12 @@ class HeadEffects:
 
     @cached_property
     def around(self) -> HeadSurvey:
-        """Where sweeps over the whole text begin."""
-        return HeadSurvey(self.weights, self.text(WEB_TEXT), SurveyOptions(means=self.means, paths=0))
+        """Where sweeps over the text of the reference head begin."""
+        return HeadSurvey(self.weights, self._read, SurveyOptions(means=self.means, paths=0))
 
     def explained(self) -> dict[str, object]:
         """How much of the effects of late heads is copy suppression (C29, C32-C35)."""
-        self._asked()
+        self.note_text()
         negative, both = (self._scan_of(variant) for variant in (NEGATIVE, BOTH))
         above = (negative["explained"] > SUPPRESSING).mean()
         halves = [int((table["explained"] > HALF).sum()) for table in (both, negative)]
@@ -160,7 +163,7 @@ class HeadEffects:
         """CSPA of the reference head by parts: what it looks at, and what it writes (C30)."""
         import pandas as pd
 
-        self._asked()
+        self.note_text()
         left = dict(zip(self.closer.options.variants, self._kl[1:].sum(axis=1), strict=True))
         parts = (QK, OV, BOTH)
         rows = {"part": parts, "value": [float(1 - left[part] / self._kl[0].sum()) for part in parts]}
@@ -173,10 +176,12 @@ class HeadEffects:
 
     def strongest(self) -> dict[str, object]:
         """CSPA of the reference head where it matters most (C31), and the scale of both (C36)."""
-        self._asked()
+        self.note_text()
         kl = self._kl[:2]
         chosen = np.zeros(kl.shape[1], dtype=bool)
-        chosen[np.array_split(np.argsort(kl[0], kind="stable"), min(100, kl.shape[1]))[-1]] = True
+        percentiles = np.array_split(np.argsort(kl[0], kind="stable"), min(100, kl.shape[1]))
+        chosen[percentiles[-1]] = True
+        second = kl[:, percentiles[-2:][0]].sum(axis=1)
         sums = self._sums([*kl, *(kl * chosen)])
 
         def gain(values: np.ndarray) -> np.ndarray:
@@ -185,6 +190,7 @@ class HeadEffects:
         return {
             "explained_overall": float(1 - kl[1].sum() / kl[0].sum()),
             "explained_in_top_percentile": float(1 - kl[1, chosen].sum() / kl[0, chosen].sum()),
+            "explained_in_second_percentile": float(1 - second[1] / second[0]),
             "gain_in_top_percentile": self._share(sums, gain),
             "kl_mean_ablated": float(kl[0].mean()),
             "kl_cspa": float(kl[1].mean()),
@@ -192,7 +198,7 @@ class HeadEffects:
 
     def losses(self) -> dict[str, object]:
         """How the reference head's effect on the loss is spread over predictions (C37, C42, C44)."""
-        self._asked()
+        self.note_text()
         loss = self.closer.tokens(self.head)["loss"][0, :2].double()
         spread = loss[:, loss[0].isfinite()].std(dim=1, correction=0)
         delta, places = self._increases()
@@ -214,7 +220,7 @@ class HeadEffects:
 
         What a prediction at random has on average, all have.
         """
-        self._asked()
+        self.note_text()
         delta, places = self._increases()
         met = cases(self.around, [self.head]).lowered[0][places].double().numpy()
         chosen = np.zeros(len(met), dtype=bool)
@@ -255,7 +261,7 @@ class HeadEffects:
 
         NaN if there is no such head.
         """
-        self._asked()
+        self.note_text()
         table = self.late_survey()
         helpful = table[(table["loss_increase"] > 0) & (table["kl"] >= LEAST_EFFECT)]
         helpful = helpful.nlargest(FOLLOWED, "loss_increase")
@@ -269,72 +275,30 @@ class HeadEffects:
         """Relative increase of the loss when a head is ablated with all that follows, of all heads (C46)."""
         import pandas as pd
 
-        self._asked()
-        heads = [writer_head(one) for one in self.around.writers if one.head is not None]
-        found = total_losses(self.around, heads, RECOMPUTED)
+        self.note_text()
+        heads = [writer_head(one) for one in self.survey.writers if one.head is not None]
+        found = total_losses(self.survey, heads, RECOMPUTED)
         relative = found[LOSS].double().nanmean(dim=1) / found["clean_loss"].double().nanmean()
         table = pd.DataFrame({"head": [head_name(head) for head in heads], "value": relative.numpy()})
         return {"relative_increase": table, "largest": first_heads(table, "value", 1)[0]}
 
-    def entropies(self) -> dict[str, object]:
-        """Entropy of predictions with a head minus without it (C53, C54)."""
-        self._asked()
-        table, entropy = self._survey_of_heads, "entropy_change_with_head"
-        ranks = table.set_index("head")[entropy].rank(ascending=False, method="min")
-        return {
-            "entropy": by_head(table, entropy),
-            "raise_most": first_heads(table, entropy, 3),
-            "share_lowering": float(((table[entropy] < 0) & (table["kl"] >= LEAST_EFFECT)).mean()),
-            "rank_of_reference": math.nan if self.silent else int(ranks[head_name(self.head)]),
-        }
-
-    def calibration(self) -> dict[str, object]:
-        """Overconfidence of predictions, and what heads do to it (C55, C56).
-
-        All heads of the paper's model; of any other the reference head, and the late heads whose ablation
-        changes predictions most. The head that lowers it most is the one without which it is highest.
-        """
-        import pandas as pd
-
-        self._asked()
-        convention = PUBLISHED if self.weights.local.spec.id == PAPERS_MODEL else FIXED
-        heads = self._calibrated()
-        counted = calibrations(self.around, heads)
-        found = {name: overconfidence(one, convention) for name, one in counted.items()}
-        clean = found[CLEAN]
-        names = [head_name(head) for head in heads]
-        without = pd.Series([found[str(Writer(*head))].value for head in heads], names)
-        relative = [marginal_overconfidence(clean, found[str(Writer(*head))]) for head in heads]
-        table = pd.DataFrame({"head": names, "value": relative})
-        rank = without.rank(ascending=False, method="min")[head_name(self.head)]
-        unknown = self.silent or math.isnan(rank)
-        quantities: dict[str, object] = {"rank_by_overconfidence": math.nan if unknown else int(rank)}
-        if self.named:
-            runs = {"clean": clean.value} | {
-                f"without {name}": without[head_name(self.named_head(name))] for name in ("L10H7", "L9H9")
-            }
-            quantities |= {
-                "relative": table,
-                "lower_most": first_heads(table, "value", 2, lowest=True),
-                "overconfidence": pd.DataFrame({"run": [*runs], "value": [*runs.values()]}),
-                "without_L10H7": runs["without L10H7"],
-                "without_L10H7_over_clean": runs["without L10H7"] / clean.value,
-            }
-        return quantities
-
-    def _calibrated(self) -> list[Head]:
-        if self.named:
-            return [writer_head(one) for one in self.around.writers if one.head is not None]
-        table = self.late_survey().nlargest(FOLLOWED, "kl")
-        heads = [*zip(table["layer"], table["number"], strict=True)]
-        return [self.head, *(head for head in heads if head != self.head)]
-
     @cached_property
     def _scanned(self) -> TokenCorpus:
-        whole = self.text(WEB_TEXT)
-        return whole if self.named else first_rows(whole, SCANNED)
+        return first_rows(self.text(WEB_TEXT), PAPERS_SCANNED if self.named else SCANNED)
 
-    def _asked(self) -> None:
+    @cached_property
+    def _read(self) -> TokenCorpus:
+        """What the reference head is looked at on: all there is, but for the paper's model."""
+        return first_rows(self.text(WEB_TEXT), PAPERS_ROWS)
+
+    @cached_property
+    def _words(self) -> FunctionWords:
+        """The paper's function words where heads are the paper's, else our own list."""
+        if not self.named:
+            return own_words()
+        return published_words(published_dir("copy_suppression") / FUNCTION_WORDS)
+
+    def note_text(self) -> None:
         """Tell the subject which text is read: studies outlive the test that has made them."""
         self.text(WEB_TEXT)
 
@@ -344,7 +308,8 @@ class HeadEffects:
         return table.assign(head=heads).reset_index(drop=True)
 
     @cached_property
-    def _survey_of_heads(self) -> pd.DataFrame:
+    def survey_of_heads(self) -> pd.DataFrame:
+        """Rows of the survey about heads, with their ``number`` and name."""
         table = self.survey.table
         table = table[table["kind"] == "head"].reset_index(drop=True)
         heads = [*zip(table["layer"].astype(int), table["head"].astype(int), strict=True)]
@@ -352,7 +317,7 @@ class HeadEffects:
 
     def late_survey(self) -> pd.DataFrame:
         """Rows of the survey of the heads of `late`."""
-        table = self._survey_of_heads
+        table = self.survey_of_heads
         return table[table["layer"] >= self.late[0][0]]
 
     def _between(self, statistic: Callable[[np.ndarray], np.ndarray]) -> Share:
@@ -387,15 +352,3 @@ def writer_head(writer: Writer) -> Head:
     """Layer and number of a writer that is a head."""
     assert writer.head is not None
     return writer.layer, writer.head
-
-
-def first_rows(corpus: TokenCorpus, count: int) -> TokenCorpus:
-    """The first rows of a corpus.
-
-    Args:
-        corpus: The rows.
-        count: How many, at most.
-    """
-    offsets = corpus.offsets[: count + 1]
-    tokens, document = corpus.tokens[: int(offsets[-1])], corpus.document[:count]
-    return dataclasses.replace(corpus, tokens=tokens, document=document, offsets=offsets)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rwcore.plugin.heads.sampled import mean_of
+from rwcore.plugin.heads.sampled import NO_HEAD, mean_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from rwcore.corpora.tokens import TokenCorpus
     from rwcore.heads.readout import Readout
     from rwcore.models.vocabulary import Vocabulary
+    from rwcore.studies.asked_heads import Head
 
 ATTENDED = 0.1
 """A source counts where its attention is above this."""
 POSITIONS = 2048
 """Of a batch."""
 TILE = 256
-
-Head = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +62,13 @@ class Sources:
     def gain(self, kept: Tensor, rank: int) -> float | Interval:
         """What the same share rises by if other sources are left out, with an interval over rows."""
         import numpy as np
+        import torch
 
         from rwcore.ablation.bootstrap import bootstrap_means
         from rwcore.claim.values import Interval
-        from rwcore.plugin.heads.sampled import NO_HEAD
 
         pairs = [self._by_row(self.rank < rank), self.at(kept)._by_row(self.rank[kept] < rank, self.row)]
-        sums, counts = (torch_stack([one[place] for one in pairs]) for place in (0, 1))
+        sums, counts = (torch.stack(columns, dim=1) for columns in zip(*pairs, strict=True))
         if not bool(counts.sum(dim=0).min() > 0):
             return NO_HEAD
         whole, without = (sums.sum(dim=0) / counts.sum(dim=0)).tolist()
@@ -85,13 +84,6 @@ class Sources:
             self.row.bincount(weight * hit, minlength=size),
             self.row.bincount(weight, minlength=size).long(),
         )
-
-
-def torch_stack(columns: Sequence[Tensor]) -> Tensor:
-    """Columns side by side."""
-    import torch
-
-    return torch.stack([*columns], dim=1)
 
 
 @dataclass(frozen=True)
@@ -170,6 +162,9 @@ class HeadsInText:
     def hurt(self, head: Head, number: int | None = None, seed: int = 0) -> list[Tensor]:
         """Where the loss rises most if what a head adds is replaced by its mean, everything else as it was.
 
+        The first `rwcore.heads.lens_attention.FIVE` positions of a row are left out: `in_five` says nothing
+        about them.
+
         Args:
             head: The head.
             number: How many of `rwcore.heads.mids.largest_increases` are drawn; None for all.
@@ -181,6 +176,7 @@ class HeadsInText:
         import torch
 
         from rwcore.heads.effects import direct_effects
+        from rwcore.heads.lens_attention import FIVE
         from rwcore.heads.mids import largest_increases
         from rwcore.heads.writers import Writer, WriterMeans, writer_sums
 
@@ -192,7 +188,9 @@ class HeadsInText:
             for batch in self.batches
         ]
         rise = torch.cat([one.loss_increase[0] for one in rises])
+        position = torch.cat([batch.mask.nonzero()[:, 1] for batch in self.batches])
         largest = largest_increases(rise)
+        largest = largest[position[largest] >= FIVE]
         if number is not None:
             order = torch.randperm(len(largest), generator=torch.Generator().manual_seed(seed))
             largest = largest[order[:number]]
@@ -206,7 +204,7 @@ class HeadsInText:
             masks.append(mask)
         return masks
 
-    def in_five(self, queries: Sequence[Tensor], function: Tensor) -> tuple[Tensor, int]:
+    def in_five(self, queries: Sequence[Tensor], function: Tensor) -> Tensor:
         """At how many queries the source that is predicted most is among a head's five largest attentions.
 
         Args:
@@ -214,21 +212,17 @@ class HeadsInText:
             function: Which tokens are function words.
 
         Returns:
-            The number [layer head], and the number of queries that have more than five sources.
+            The number [layer head]; queries at the first five positions are not counted.
         """
         import torch
 
         from rwcore.heads.lens_attention import lens_attention
 
         found = [
-            lens_attention(self.model, batch, self.readout, function, queries=some)
+            lens_attention(self.model, batch, self.readout, function, queries=some)["in_five"]
             for batch, some in zip(self.batches, queries, strict=True)
-            if bool(some.any())
         ]
-        hits, asked = (
-            torch.stack([one[name] for one in found]).sum(dim=0) for name in ("in_five", "long_queries")
-        )
-        return hits, int(asked.max())
+        return torch.stack(found).sum(dim=0)
 
 
 def related(first: Sequence[int], second: Sequence[int], words: Vocabulary, encoder: TextEncoder) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rwcore.plugin.heads.behaviour import with_names
+from rwcore.plugin.heads.behaviour import listed_words, with_names
 from rwcore.plugin.heads.tables import THRESHOLDS, by_head, first_heads, named_head
 from rwcore.plugin.probing_tables import column
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rwcore.heads.query_key import QKOptions
-    from rwcore.plugin.heads.behaviour import Head
     from rwcore.plugin.heads.circuits import HeadCircuits
+    from rwcore.studies.asked_heads import Head
 
 BADLY, BYTES = 0.1, 256
 """A rank beyond this share of the vocabulary is that of a badly lowered token; single bytes, the first ids,
@@ -71,12 +71,9 @@ class NamedCircuits:
 
         The list is of function words; case and spaces do not count.
         """
-        from rwcore.golden.paths import published_dir
-        from rwcore.heads.function_words import FunctionWords, published_words
+        from rwcore.heads.function_words import FunctionWords
 
-        folder = published_dir("copy_suppression")
-        listed = published_words(folder / "copy_suppression_function_tokens.csv")
-        words = FunctionWords("folded", frozenset(word.strip().lower() for word in listed.words))
+        words = FunctionWords("folded", frozenset(word.strip().lower() for word in listed_words().words))
         share, rank = self.circuits.worst_of(self.head(name), FULL, words)
         return {"share_of_published_words": share, "rank_of_worst": rank}
 
@@ -199,13 +196,15 @@ class NamedCircuits:
         """Where ablating a head hurts most: in how many cases heads attend to what is predicted most."""
         import pandas as pd
 
+        from rwcore.heads.repair_groups import late_layers
+
         circuits = self.circuits
-        hits, _ = circuits.in_five(self.head(name), corpus)
+        hits = circuits.in_five(self.head(name), corpus)
         counts = pd.DataFrame(
             [(layer, head, int(number)) for layer, row in enumerate(hits) for head, number in enumerate(row)],
             columns=["layer", "head", "hits"],
         )
-        late = counts["layer"] >= 2 * len(hits) // 3
+        late = counts["layer"] >= late_layers(len(hits)).start
         counts = with_names(counts)
         return {
             "in_top_five": by_head(counts, "hits"),

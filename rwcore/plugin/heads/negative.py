@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rwcore.claim.values import Interval
 from rwcore.heads.cspa import NEGATIVE
+from rwcore.heads.cspa_scores import LEAST_EFFECT
 from rwcore.plugin.heads.intervals import ratio_interval
 from rwcore.plugin.heads.tables import head_name
 
@@ -46,11 +48,13 @@ class NegativeHeads:
         return self._by_head("explained", scan.loc[self._heads].reset_index())
 
     def explained_together(self) -> float | Interval:
-        """1 - D_CSPA / D_MA with the divergences of all of them added up."""
+        """1 - D_CSPA / D_MA with the divergences of all of them added up; NaN if they do nothing."""
         study = self.effects.scan
         places = [study.heads.index(head) for head in self._heads]
         variant = 1 + study.options.variants.index(NEGATIVE)
         kl = study.documents.sums[:, places][..., 0].sum(dim=1).numpy()
+        if not kl[:, 0].sum() / int(study.documents.tokens.sum()) >= COUNT * LEAST_EFFECT:
+            return math.nan
         return ratio_interval(kl[:, [0, variant]], lambda of: 1 - of[..., 1] / of[..., 0])
 
     @property

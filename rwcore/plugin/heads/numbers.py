@@ -13,6 +13,7 @@ from rwcore.plugin.subjects import Kind
 if TYPE_CHECKING:
     from rwcore.plugin.heads.behaviour import HeadBehaviour
     from rwcore.plugin.heads.circuits import HeadCircuits
+    from rwcore.plugin.heads.confidence import Confidence
     from rwcore.plugin.heads.effects import HeadEffects
     from rwcore.plugin.heads.movers import MoverRepair
     from rwcore.plugin.heads.negative import NegativeHeads
@@ -66,6 +67,13 @@ class HeadNumbers:
         from rwcore.plugin.heads.effects import HeadEffects
 
         return HeadEffects(self.weights, self.text, self.kind)
+
+    @cached_property
+    def confidence(self) -> Confidence:
+        """Entropy and calibration with and without heads; see `rwcore.plugin.heads.confidence`."""
+        from rwcore.plugin.heads.confidence import Confidence
+
+        return Confidence(self.effects)
 
     @cached_property
     def negative(self) -> NegativeHeads:

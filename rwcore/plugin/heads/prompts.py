@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ class HeadPrompts:
         """
         corpus = self.effects.text(PAGES_TEXT)
         (place,), (pier,) = self.encoder.encode([PLACE]), self.encoder.encode([PIER])
-        tokens = place_in(corpus, place, PAGES_ROW)
+        before = [ids[0] for ids in self.encoder.encode([PIER, PIER.lower()])]
+        tokens = place_in(corpus, place, PAGES_ROW, before)
         if tokens is None and self.effects.weights.local.spec.id != "gpt2":
             tokens = corpus.row(min(PAGES_ROW, len(corpus) - 1))[: len(place) + 1].long()
         if tokens is None:
@@ -80,18 +82,21 @@ class HeadPrompts:
         return clean, without
 
 
-def place_in(corpus: TokenCorpus, wanted: list[int], row: int) -> Int64[Tensor, " pos"] | None:
+def place_in(
+    corpus: TokenCorpus, wanted: list[int], row: int, before: Sequence[int]
+) -> Int64[Tensor, " pos"] | None:
     """The beginning of a row up to the first place where some tokens follow each other.
 
     Args:
         corpus: The rows.
         wanted: The tokens.
         row: Where they should be; other rows are looked at in the order of their distance.
+        before: One of these tokens stands earlier in the row: it is what a head may suppress.
     """
     for number in sorted(range(len(corpus)), key=lambda one: (abs(one - row), one)):
         ids = corpus.row(number).long()
         windows = ids.unfold(0, len(wanted), 1) if len(ids) >= len(wanted) else ids[:0, None]
         found = (windows == torch.tensor(wanted)).all(dim=1).nonzero()[:, 0]
-        if len(found):
+        if len(found) and torch.isin(ids[: int(found[0])], torch.tensor(before)).any():
             return ids[: int(found[0]) + len(wanted)]
     return None

@@ -59,8 +59,8 @@ class HeadRepair:
     """Who repairs the loss of the heads of one model.
 
     A paper's own model and a stand-in are asked about all heads. Any other model is asked about late ones
-    (from two thirds of the layers to the last but one), all of them or `LATE_HEADS` at equal distances, and
-    about the first `LAST_HEADS` of the last layer.
+    (from two thirds of the layers to the last but one, and always of that one), all of them or `LATE_HEADS`
+    at equal distances, and about the first `LAST_HEADS` of the last layer.
 
     Attributes:
         weights: The weight study of the model.
@@ -88,7 +88,9 @@ class HeadRepair:
         layers, width = self.shape.n_layers, self.shape.n_heads
         if self.kind in (Kind.PAPER, Kind.STAND_IN):
             return tuple((layer, head) for layer in range(layers) for head in range(width))
-        late = [(layer, head) for layer in late_layers(layers) for head in range(width)]
+        # With two or three layers the last but one is not among the late ones.
+        asked = sorted({*late_layers(layers), *self._last_but_one})
+        late = [(layer, head) for layer in asked for head in range(width)]
         last = [(layers - 1, head) for head in range(min(width, LAST_HEADS))]
         return tuple(sorted({*spread(late, LATE_HEADS), *last}))
 
@@ -279,11 +281,11 @@ class HeadRepair:
 
     def _with_ends(self, draws: Float64[np.ndarray, " draw"]) -> float | Interval:
         value, low, high = ends_of(draws)
-        if self.kind is Kind.PAPER or math.isnan(value):
+        if self.kind is Kind.PAPER:
             return value
         if self.kind is not Kind.STAND_IN and self.shape.n_layers < LEAST_LAYERS:
             return Interval(-math.inf, math.inf, value)
-        return value if math.isnan(low) else Interval(low, high, value)
+        return value if math.isnan(value) or math.isnan(low) else Interval(low, high, value)
 
 
 def spread(members: Sequence[T], most: int) -> list[T]:

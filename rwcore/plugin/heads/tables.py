@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from rwcore.studies.weights import WeightStudy
 
-WITHOUT_STUDY = "no claim test computes this on a model yet; it is asked of the published tables"
 STORED_RANKS = 100
 THRESHOLDS = (1, 2, 5, 10, 20, STORED_RANKS)
 # From two thirds of the layers on.
@@ -23,20 +22,16 @@ def head_rows(subject: Subject, name: str) -> pd.DataFrame:
     """Rows of ``<name>.csv`` about the models of a subject, under the ids they have here.
 
     Tables without a column ``model`` are about one model and are taken whole. Where there are columns
-    ``layer`` and ``head``, heads get their names, ``L10H7``. A subject without published tables is not
-    asked: its test is skipped.
+    ``layer`` and ``head``, heads get their names, ``L10H7``.
 
     Args:
         subject: What a claim is asked of.
         name: ``copy_suppression_…`` or ``self_repair_…``.
     """
-    import pytest
-
     from rwcore.models.registry import read_registry
     from rwcore.plugin.tables import TablesSubject
 
-    if not isinstance(subject, TablesSubject):
-        pytest.skip(WITHOUT_STUDY)
+    assert isinstance(subject, TablesSubject)
     table = subject.rows(f"{name}.csv")
     if {"layer", "head"} <= set(table):
         table["head"] = "L" + table["layer"].astype(str) + "H" + table["head"].astype(str)
