@@ -80,6 +80,16 @@ class TokenCorpus:
         """Documents that at least one row begins in."""
         return len(set(self.document.tolist()))
 
+    def identity(self) -> dict[str, object]:
+        """What manifests of measurements say of the text: which it is, and how much of it."""
+        return {
+            "id": self.spec.id,
+            "content_hash": self.content_hash,
+            "rows": len(self),
+            "tokens": self.n_tokens,
+            "documents": self.n_documents,
+        }
+
     @cached_property
     def lengths(self) -> Int64[Tensor, " row"]:
         """Tokens of each row."""

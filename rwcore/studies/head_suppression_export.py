@@ -105,13 +105,7 @@ def export_suppression(
             "command": command,
             "model": model.identity(),
             "processing": study.weights.processing,
-            "corpus": {
-                "id": corpus.spec.id,
-                "content_hash": corpus.content_hash,
-                "rows": len(corpus),
-                "tokens": corpus.n_tokens,
-                "documents": corpus.n_documents,
-            },
+            "corpus": corpus.identity(),
             "positions": int(study.main.counts.sum()),
             "negative_heads": [
                 [f"{layer}.{head}" for layer, head in half.nonzero().tolist()] for half in study.negative
