@@ -67,11 +67,9 @@ class PaperTables:
                     said[name] = said.get(name, True) and agrees
         return said
 
-    def hold_as_published(self) -> None:
-        """Check that every expectation is asked of the published tables, and holds."""
-        said = self.asked(self.published, {claim.id for claim in self.paper.claims})
-        assert failing(said) == set()
-        assert set(said) == self.expectations
+    def as_published(self) -> Answers:
+        """What all tests say of the published tables."""
+        return self.asked(self.published, {claim.id for claim in self.paper.claims})
 
     def fail(self, change: Apply, wanted: set[str], folder: Path) -> None:
         """Check that some expectations, perhaps among others, fail on changed tables.

@@ -14,31 +14,22 @@ from fixtures.tiny import SIZES, build
 from rwcore.studies.head_cspa_export import COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
     Done,
-    assert_all_listed,
     assert_explained,
     documented,
     environment,
     names,
     promises,
     rwcore,
-    section,
     write_notes,
 )
+from rwcore.tests.head_commands import TEXTS, checked_manifest, model_of, notes_of_letters
 
 _environment = pytest.fixture(autouse=True)(environment)
 TITLE = "`rwcore heads cspa MODEL CORPUS --out DIR`"
-TEXTS = [f"{letters} {letters[::-1]} and {letters * 2}" for letters in ("abcde", "fghij", "kab", "xyzfa")]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = build("llama", tmp_path_factory.mktemp("model") / "llama")
-    return save_letters(folder, SIZES["vocab"])
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_notes(tmp_path_factory.mktemp("notes"), TEXTS)
+model = pytest.fixture(scope="module")(model_of("llama"))
+notes = pytest.fixture(scope="module")(notes_of_letters)
 
 
 def run(model: Path, notes: Path, out: Path, *words: object) -> Done:
@@ -51,7 +42,7 @@ def test_late_heads(model: Path, notes: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "8 heads" in done.rows[0]
     assert "of 4 documents" in done.rows[0]
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = checked_manifest(out, "cspa", SCHEMA)
     best = manifest["best"]
     drawn = {f"explained_{one}" for one in ("negative", "both", "qk", "ov")}
     drawn |= {f"percentiles_{head}" for head in best} | {f"loss_{best[0]}"}
@@ -59,10 +50,6 @@ def test_late_heads(model: Path, notes: Path, tmp_path: Path) -> None:
     assert set(names(out)) == promised | {f"{name}.{suffix}" for name in drawn for suffix in ("pdf", "png")}
     for name, columns in COLUMNS.items():
         assert pd.read_csv(out / name).columns.tolist() == list(columns) == documented(f"CSPA: `{name}`")
-    assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore heads cspa`"))
-    assert manifest["schema"] == SCHEMA
-    assert f"Schema `{SCHEMA}`" in section(TITLE)
-    assert_all_listed(manifest, out)
     table = pd.read_csv(out / "heads.csv")
     # Layers 1 and 2 of three, four heads each, four variants.
     assert table.groupby("layer").size().to_dict() == {1: 16, 2: 16}

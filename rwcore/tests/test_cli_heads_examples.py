@@ -16,7 +16,6 @@ from rwcore.pages.packed_json import packed_json
 from rwcore.studies.head_examples_export import COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
     Done,
-    assert_all_listed,
     assert_explained,
     documented,
     environment,
@@ -24,23 +23,15 @@ from rwcore.tests.command_line import (
     promises,
     rwcore,
     section,
-    write_notes,
 )
+from rwcore.tests.head_commands import checked_manifest, model_of, notes_of_letters
 
 _environment = pytest.fixture(autouse=True)(environment)
 TITLE = "`rwcore heads examples MODEL CORPUS --out DIR`"
-TEXTS = [f"{letters} {letters[::-1]} and {letters * 2}" for letters in ("abcde", "fghij", "kab", "xyzfa")]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = build("llama", tmp_path_factory.mktemp("model") / "llama")
-    return save_letters(folder, SIZES["vocab"])
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_notes(tmp_path_factory.mktemp("notes"), TEXTS)
+model = pytest.fixture(scope="module")(model_of("llama"))
+notes = pytest.fixture(scope="module")(notes_of_letters)
 
 
 def run(model: Path, notes: Path, out: Path, *words: object) -> Done:
@@ -55,11 +46,7 @@ def test_three_heads_and_the_rows_that_matter(model: Path, notes: Path, tmp_path
     assert done.code == 0, done.err
     assert "in 3 of 4 rows" in done.rows[0]
     assert set(names(out)) == {name for name, when in promises(TITLE) if when == "always"}
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore heads examples`"))
-    assert manifest["schema"] == SCHEMA
-    assert f"Schema `{SCHEMA}`" in section(TITLE)
-    assert_all_listed(manifest, out)
+    manifest = checked_manifest(out, "examples", SCHEMA)
     for name, columns in COLUMNS.items():
         assert pd.read_csv(out / name).columns.tolist() == list(columns) == documented(f"Examples: `{name}`")
     # Layers 1 and 2 of three are late.

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.letters import save_letters
-from fixtures.tiny import SIZES, build
 from rwcore.studies.head_repair_export import COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
     Done,
-    assert_all_listed,
     assert_explained,
     documented,
     environment,
     names,
     promises,
     rwcore,
-    section,
-    write_notes,
 )
+from rwcore.tests.head_commands import checked_manifest, model_of, notes_of_letters
 
 _environment = pytest.fixture(autouse=True)(environment)
 TITLE = "`rwcore heads repair MODEL CORPUS --out DIR`"
-TEXTS = [f"{letters} {letters[::-1]} and {letters * 2}" for letters in ("abcde", "fghij", "kab", "xyzfa")]
 RANKS = "rank_N_over_Q"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = build("gemma2", tmp_path_factory.mktemp("model") / "gemma2")
-    return save_letters(folder, SIZES["vocab"])
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_notes(tmp_path_factory.mktemp("notes"), TEXTS)
+model = pytest.fixture(scope="module")(model_of("gemma2"))
+notes = pytest.fixture(scope="module")(notes_of_letters)
 
 
 def run(model: Path, notes: Path, out: Path, *words: object) -> Done:
@@ -64,11 +51,7 @@ def test_all_heads(model: Path, notes: Path, tmp_path: Path) -> None:
         assert pd.read_csv(out / name).columns.tolist() == list(columns)
         plain = [one for one in columns if not one.startswith("rank_")]
         assert [one for one in documented(f"Repair: `{name}`") if one != RANKS] == plain
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore heads repair`"))
-    assert manifest["schema"] == SCHEMA
-    assert f"Schema `{SCHEMA}`" in section(TITLE)
-    assert_all_listed(manifest, out)
+    checked_manifest(out, "repair", SCHEMA)
     parts = table[[f"repair_{part}" for part in ("heads", "mlp", "norm", "post_norm")]].sum(axis=1)
     np.testing.assert_allclose(table["repair"], parts, atol=1e-3)
     assert table["repair_post_norm"].any()

@@ -9,30 +9,21 @@ from fixtures.letters import save_letters
 from fixtures.tiny import SIZES, build
 from rwcore.studies.head_suppression_export import COLUMNS, SCHEMA
 from rwcore.tests.command_line import (
-    assert_all_listed,
     assert_explained,
     documented,
     environment,
     names,
     promises,
     rwcore,
-    section,
-    write_notes,
 )
+from rwcore.tests.head_commands import checked_manifest, model_of, notes_of_letters
 
 _environment = pytest.fixture(autouse=True)(environment)
 TITLE = "`rwcore heads suppression MODEL CORPUS --out DIR`"
-TEXTS = [f"{letters} {letters[::-1]} and {letters * 2}" for letters in ("abcde", "fghij", "kab", "xyzfa")]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_letters(build("llama", tmp_path_factory.mktemp("model") / "llama"), SIZES["vocab"])
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory):
-    return write_notes(tmp_path_factory.mktemp("notes"), TEXTS)
+model = pytest.fixture(scope="module")(model_of("llama"))
+notes = pytest.fixture(scope="module")(notes_of_letters)
 
 
 def run(model, notes, out, *words):
@@ -49,15 +40,11 @@ def test_files(model, notes, tmp_path):
     promised = dict(promises(TITLE))
     drawn = {f"{name}.{end}" for name, when in promised.items() if when == "figure" for end in ("pdf", "png")}
     assert set(names(out)) == {name for name, when in promised.items() if when == "always"} | drawn
-    manifest = json.loads((out / "manifest.json").read_text())
+    manifest = checked_manifest(out, "suppression", SCHEMA)
     for name, columns in COLUMNS.items():
         written = pd.read_csv(out / name).columns.tolist()
         assert written == list(columns)
         assert written == documented(f"Suppression: `{name}`")
-    assert sorted(manifest) == sorted(documented("`manifest.json` of `rwcore heads suppression`"))
-    assert manifest["schema"] == SCHEMA
-    assert f"Schema `{SCHEMA}`" in section(TITLE)
-    assert_all_listed(manifest, out)
     assert len(pd.read_csv(out / "neurons.csv")) == 7
     heads = pd.read_csv(out / "heads.csv")
     assert len(heads) == SIZES["layers"] * SIZES["heads"]
