@@ -16,7 +16,6 @@ from rwcore.cli.forward import (
     Corpus,
     Device,
     Dtype,
-    MaxLength,
     Resume,
     Scheduler,
     Tokens,
@@ -66,7 +65,9 @@ def examples(
     corpus: Corpus,
     out: Out,
     tokens: Tokens = None,
-    max_length: MaxLength = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", metavar="N", help="Tokens of the longest row; 1,024 at most.")
+    ] = ROW,
     heads: Annotated[
         str | None,
         typer.Option("--heads", metavar="LIST", help="10.7,11.10; three that suppress copies if not given."),
@@ -106,7 +107,7 @@ def examples(
             remedy="give one of them",
         )
     with opened(
-        model, corpus, out, tokens=tokens, max_length=max_length or ROW, resume=resume, workers=workers,
+        model, corpus, out, tokens=tokens, max_length=max_length, resume=resume, workers=workers,
         scheduler=scheduler, device=device, dtype=dtype, clip_qkv=clip_qkv, batch_tokens=batch_tokens,
         force=force,
     ) as run:  # fmt: skip
